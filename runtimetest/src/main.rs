@@ -1,0 +1,2 @@
+//! runtimetest
+fn main() {}

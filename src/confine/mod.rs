@@ -1,0 +1,4 @@
+//! CONFINE
+#![forbid(unsafe_code)]
+
+pub(crate) mod seccomp;

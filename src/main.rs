@@ -1,0 +1,3 @@
+//! creel
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,4 @@
+//! DECIDE: what will be done.
+#![forbid(unsafe_code)]
+
+pub mod wishes;
