@@ -98,7 +98,7 @@ acts! {
     Thaw = "thaw cgroup",
     // Isolation.
     JoinNamespace = "join namespace",
-    CreateNamespace = "create namespaces",
+    CreateNamespaces = "create namespace",
     MapIds = "map user and group ids",
     SetTimeOffset = "set time namespace offset of",
     SetName = "set",

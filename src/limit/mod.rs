@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
+pub(crate) mod oom;
+pub(crate) mod rlimits;

@@ -1,1 +1,228 @@
-//! rootfs
+//! ROOTFS: the container's file tree, built from file descriptors out of everybody's sight.
+//!
+//! [`Root`] owns the top of a detached copy of the bundle's rootfs, and is the only thing that
+//! resolves a path below it. Everything is attached to that copy; the copy is attached to the
+//! world once, right before pivot_root.
+#![forbid(unsafe_code)]
+
+pub(crate) mod cgroupfs;
+pub(crate) mod copyup;
+pub(crate) mod devices;
+pub(crate) mod hide;
+pub(crate) mod mounts;
+pub(crate) mod options;
+pub(crate) mod pivot;
+
+use crate::error::{Act, Doing, Explain, Result};
+use crate::sys::mount::{self, MountAttr};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a mount point has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaf {
+    Dir,
+    File,
+}
+
+/// The container's root while it is built.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// The top of the tree. After [`surface`](Self::surface) it stays the same mount, attached.
+    top: OwnedFd,
+    /// Where the bundle keeps the rootfs, in this mount namespace: the place to surface at.
+    place: OwnedFd,
+    surfaced: Cell<bool>,
+}
+
+impl Root {
+    /// Clones the tree at `path` (absolute, or relative to the current directory).
+    pub(crate) fn open(path: &CStr) -> Result<Self> {
+        let top = mount::clone_tree(AT_FDCWD, path, true, true);
+        Self::of_tree(explain(top, path)?, path)
+    }
+
+    /// Takes a tree that was cloned earlier, with more privileges over `path`.
+    pub(crate) fn of_tree(top: OwnedFd, path: &CStr) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let place = openat(AT_FDCWD, path, flags, Mode::empty())
+            // A directory on the way may be closed to the container's root; `/` never is.
+            .or_else(|_| openat(AT_FDCWD, c"/", flags, Mode::empty()));
+        let place = explain(place, path)?;
+        // Nothing that is mounted in here may travel to a peer of the mount that was cloned.
+        let private = MountAttr {
+            propagation: libc_flag(nix::mount::MsFlags::MS_PRIVATE),
+            ..Default::default()
+        };
+        mount::set_attributes(top.as_fd(), &private, false)
+            .doing(Doing::SetPropagation)
+            .on(path.to_string_lossy())
+            .field("root.path")?;
+        Ok(Self {
+            top,
+            place,
+            surfaced: Cell::new(false),
+        })
+    }
+
+    /// The mount at the top.
+    pub(crate) fn top(&self) -> BorrowedFd<'_> {
+        self.top.as_fd()
+    }
+
+    /// Opens what is at `path` below this root, whatever symlinks say, without creating anything.
+    pub(crate) fn open_at(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let path = path.trim_start_matches('/');
+        let path = if path.is_empty() { "." } else { path };
+        // openat2(2): EAGAIN when a rename elsewhere kept the kernel from vouching for `..`.
+        for _ in 0..128 {
+            match openat2(&self.top, path, how) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// An O_PATH handle of what is at `path`.
+    pub(crate) fn find(&self, path: &str) -> nix::Result<OwnedFd> {
+        self.open_at(path, OFlag::O_PATH)
+    }
+
+    /// As [`find`](Self::find), making the directories on the way and the leaf where they lack.
+    pub(crate) fn make(&self, path: &str, leaf: Leaf) -> nix::Result<OwnedFd> {
+        match self.find(path) {
+            Err(Errno::ENOENT) => self.walk(path, leaf),
+            result => result,
+        }
+    }
+
+    /// Resolves component by component, so that a missing one can be made where it belongs.
+    ///
+    /// Symlinks are followed by their text, `..` by going back to the directory we came through:
+    /// no step can leave the tree, whatever is renamed meanwhile.
+    fn walk(&self, path: &str, leaf: Leaf) -> nix::Result<OwnedFd> {
+        const MAX_LINKS: usize = 40;
+        let here = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut trail = vec![openat(&self.top, ".", here, Mode::empty())?];
+        let mut ahead: VecDeque<String> = path.split('/').map(str::to_owned).collect();
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if name.is_empty() || name == "." {
+                continue;
+            }
+            if name == ".." {
+                if trail.len() > 1 {
+                    trail.pop();
+                }
+                continue;
+            }
+            let dir = trail.last().ok_or(Errno::ENOENT)?;
+            let next = match openat(dir, name.as_str(), here, Mode::empty()) {
+                Err(Errno::ENOENT) => {
+                    let last = ahead.iter().all(|name| name.is_empty() || name == ".");
+                    let kind = if last { leaf } else { Leaf::Dir };
+                    make_one(dir, &name, kind)?;
+                    openat(dir, name.as_str(), here, Mode::empty())?
+                }
+                result => result?,
+            };
+            if file_type(&next)? != SFlag::S_IFLNK {
+                trail.push(next);
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::ELOOP);
+            }
+            let text = readlinkat(&next, "")?
+                .into_string()
+                .map_err(|_| Errno::EILSEQ)?;
+            if text.starts_with('/') {
+                trail.truncate(1);
+            }
+            for part in text.split('/').rev() {
+                ahead.push_front(part.to_owned());
+            }
+        }
+        trail.pop().ok_or(Errno::ENOENT)
+    }
+
+    /// Attaches a detached mount onto a place found in this root.
+    ///
+    /// Kernels before 6.15 cannot attach to a detached tree: there the root surfaces first, in
+    /// the mount namespace that only this process is in yet.
+    pub(crate) fn attach(&self, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> nix::Result<()> {
+        match mount::attach(mount, target) {
+            Err(Errno::EINVAL) if !self.surfaced.get() => {
+                self.surface()?;
+                mount::attach(mount, target)
+            }
+            result => result,
+        }
+    }
+
+    pub(crate) fn is_surfaced(&self) -> bool {
+        self.surfaced.get()
+    }
+
+    /// Attaches the whole tree where the bundle has its rootfs, once.
+    pub(crate) fn surface(&self) -> nix::Result<()> {
+        if !self.surfaced.replace(true) {
+            mount::attach(self.top.as_fd(), self.place.as_fd())?;
+        }
+        Ok(())
+    }
+}
+
+fn explain<T>(result: nix::Result<T>, path: &CStr) -> Result<T> {
+    result
+        .doing(Doing::OpenRootfs)
+        .on(path.to_string_lossy())
+        .field("root.path")
+}
+
+fn make_one(dir: &OwnedFd, name: &str, leaf: Leaf) -> nix::Result<()> {
+    let made = match leaf {
+        Leaf::Dir => mkdirat(dir, name, Mode::from_bits_truncate(0o755)),
+        Leaf::File => openat(
+            dir,
+            name,
+            OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+            Mode::from_bits_truncate(0o644),
+        )
+        .map(drop),
+    };
+    match made {
+        // Somebody else who shares the rootfs was quicker.
+        Err(Errno::EEXIST) => Ok(()),
+        result => result,
+    }
+}
+
+/// The type bits of what `fd` stands for.
+pub(crate) fn file_type(fd: &OwnedFd) -> nix::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(
+        fstat(fd)?.st_mode & SFlag::S_IFMT.bits(),
+    ))
+}
+
+/// A `MS_*` constant of nix as mount_setattr(2) takes it.
+pub(crate) fn libc_flag(flags: nix::mount::MsFlags) -> u64 {
+    flags.bits()
+}
+
+/// `text` for the kernel; a NUL in it is an error of `field`'s.
+pub(crate) fn c_string(text: &str, field: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| {
+        crate::error::Error::rule(Doing::CheckConfig, "contains a NUL byte").field(field)
+    })
+}

@@ -1,0 +1,177 @@
+//! `process.capabilities`: the five sets (config.md, capabilities(7)).
+#![forbid(unsafe_code)]
+
+use crate::bundle::config::Process;
+use crate::error::{Act, Doing, Explain, Result};
+use crate::sys::cap;
+use nix::errno::Errno;
+use std::str::FromStr;
+
+/// The five sets as bit masks by capability number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    bounding: u64,
+    effective: u64,
+    inheritable: u64,
+    permitted: u64,
+    ambient: u64,
+    /// Names were given at all; without `process.capabilities` nothing is changed.
+    given: bool,
+}
+
+impl Capabilities {
+    /// Unknown names become warnings: config.md forbids failing on them.
+    pub(crate) fn plan(process: &Process, warnings: &mut Vec<String>) -> Self {
+        let Some(asked) = &process.capabilities else {
+            return Self::default();
+        };
+        let mut unknown: Vec<String> = Vec::new();
+        let mut mask = |names: &'_ [String]| {
+            let mut bits = 0;
+            for name in names {
+                match caps::Capability::from_str(name) {
+                    Ok(known) => bits |= known.bitmask(),
+                    Err(_) => unknown.push(name.clone()),
+                }
+            }
+            bits
+        };
+        let mut out = Self {
+            bounding: mask(&asked.bounding),
+            effective: mask(&asked.effective),
+            inheritable: mask(&asked.inheritable),
+            permitted: mask(&asked.permitted),
+            ambient: mask(&asked.ambient),
+            given: true,
+        };
+        unknown.sort_unstable();
+        unknown.dedup();
+        if !unknown.is_empty() {
+            warnings.push(format!(
+                "ignoring unknown or unavailable capabilities: {unknown:?}"
+            ));
+        }
+        let raisable = out.permitted & out.inheritable;
+        for known in caps::all() {
+            let bit = known.bitmask();
+            if out.ambient & bit != 0 && raisable & bit == 0 {
+                warnings.push(format!(
+                    "can't raise ambient capability {known}: operation not permitted"
+                ));
+            }
+        }
+        out.ambient &= raisable;
+        out
+    }
+
+    /// Drops from the bounding set all that is not in the config's; needs CAP_SETPCAP, so it comes
+    /// first.
+    pub(crate) fn drop_bounding(&self) -> Result<()> {
+        if !self.given {
+            return Ok(());
+        }
+        for number in 0..64 {
+            if self.bounding & 1 << number != 0 {
+                continue;
+            }
+            match cap::drop_bounding(number) {
+                // One past the newest capability of this kernel.
+                Err(Errno::EINVAL) => break,
+                result => explain(result, "bounding")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes on the sets, after the user is set; what cannot be granted is left out, as config.md
+    /// asks ("Runtimes SHOULD NOT fail").
+    pub(crate) fn adopt(&self) -> Result<()> {
+        if !self.given {
+            return Ok(());
+        }
+        let granted = cap::permitted()
+            .doing(Doing::SetCapabilities)
+            .on("permitted")?;
+        let permitted = self.permitted & granted;
+        // Inheritable may grow only within the bounding set (capabilities(7)).
+        let inheritable = self.inheritable & granted & self.bounding;
+        explain(
+            cap::set(self.effective & permitted, permitted, inheritable),
+            "effective",
+        )?;
+        match cap::clear_ambient() {
+            // Linux < 4.3 has none.
+            Err(Errno::EINVAL) => return Ok(()),
+            result => explain(result, "ambient")?,
+        }
+        let ambient = self.ambient & permitted & inheritable;
+        for number in (0..64).filter(|number| ambient & 1 << number != 0) {
+            explain(cap::raise_ambient(number), "ambient")?;
+        }
+        Ok(())
+    }
+
+    /// Adds capabilities to the sets that `exec --cap` names: bounding, effective and permitted,
+    /// ambient where inheritable already has it, and never inheritable (CVE-2022-29162).
+    pub(crate) fn names_into(process: &mut Process, extra: &[String]) {
+        if extra.is_empty() {
+            return;
+        }
+        let sets = process.capabilities.get_or_insert_default();
+        for name in extra {
+            for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+                if !set.contains(name) {
+                    set.push(name.clone());
+                }
+            }
+            if sets.inheritable.contains(name) && !sets.ambient.contains(name) {
+                sets.ambient.push(name.clone());
+            }
+        }
+    }
+}
+
+fn explain(result: nix::Result<()>, set: &str) -> Result<()> {
+    result
+        .doing(Doing::SetCapabilities)
+        .on(set)
+        .field(format_args!("process.capabilities.{set}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(json: &str) -> (Capabilities, Vec<String>) {
+        let mut warnings = Vec::new();
+        let process = serde_json::from_str(json).unwrap();
+        (Capabilities::plan(&process, &mut warnings), warnings)
+    }
+
+    #[test]
+    fn an_unknown_capability_is_a_warning_not_an_error() {
+        let (plan, warnings) =
+            plan(r#"{"capabilities":{"bounding":["CAP_KILL","CAP_FLY"],"permitted":["CAP_FLY"]}}"#);
+        assert_eq!(plan.bounding, 1 << 5);
+        assert_eq!(
+            warnings,
+            [r#"ignoring unknown or unavailable capabilities: ["CAP_FLY"]"#]
+        );
+    }
+
+    #[test]
+    fn ambient_needs_permitted_and_inheritable() {
+        let (plan, warnings) = plan(r#"{"capabilities":{"ambient":["CAP_CHOWN"]}}"#);
+        assert_eq!(plan.ambient, 0);
+        assert!(warnings[0].starts_with("can't raise ambient capability CAP_CHOWN: "));
+    }
+
+    #[test]
+    fn exec_cap_never_adds_to_inheritable() {
+        let mut process: Process = serde_json::from_str(r#"{"capabilities":{}}"#).unwrap();
+        Capabilities::names_into(&mut process, &["CAP_KILL".to_owned()]);
+        let sets = process.capabilities.unwrap();
+        assert_eq!(sets.effective, ["CAP_KILL"]);
+        assert!(sets.inheritable.is_empty() && sets.ambient.is_empty());
+    }
+}

@@ -1,0 +1,39 @@
+//! close_range(2) and fds that were handed to us by number.
+
+use super::check;
+use nix::errno::Errno;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// Marks every fd from `first` on close-on-exec, or with `now` closes it.
+///
+/// CVE-2024-21626: the mark is for the time in between, the closing for the last moment.
+pub(crate) fn close_from(first: u32, now: bool) -> nix::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    let flags = if now { 0 } else { CLOSE_RANGE_CLOEXEC };
+    // SAFETY: integers only. With `now`, fds that Rust values own are closed under them: the
+    // callers do that only in a process that runs nothing but execve or _exit afterwards.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) }).map(drop)
+}
+
+/// Takes over fd `number`, inherited from whoever started this process.
+///
+/// # Errors
+/// EBADF when it is not open.
+pub(crate) fn inherited(number: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: fcntl F_GETFD takes integers only and reports EBADF for what is not open.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // SAFETY: it is open, and nothing else in this process owns a descriptor that came by exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether fd `number` is open.
+pub(crate) fn is_open(number: i32) -> bool {
+    // SAFETY: fcntl F_GETFD takes integers only.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+}
+
+/// Clears close-on-exec on fd `number`, which the container is to inherit.
+pub(crate) fn keep_across_exec(number: i32) -> nix::Result<()> {
+    // SAFETY: fcntl F_SETFD takes integers only.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop)
+}
