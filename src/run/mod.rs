@@ -1,1 +1,3 @@
 //! run
+pub(crate) mod attend;
+pub(crate) mod hooks;
