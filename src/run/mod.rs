@@ -1,3 +1,4 @@
 //! run
 pub(crate) mod attend;
+pub(crate) mod console;
 pub(crate) mod hooks;
