@@ -11,7 +11,10 @@ pub(crate) mod mount;
 pub(crate) mod net;
 pub(crate) mod pidfd;
 pub(crate) mod program;
+pub(crate) mod reap;
 pub(crate) mod sched;
+pub(crate) mod signal;
+pub(crate) mod tty;
 
 use nix::errno::Errno;
 use std::os::fd::{FromRawFd, OwnedFd};
