@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # What the scripts in hack/ share. To be sourced after `here` is set to the top of the source tree.
 
+: "${here:?}"
+# Where Debian keeps runc and debootstrap; not everybody's PATH has it.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
 # Prints the calling script's header and gives up.
 usage() {
     sed -n '2,/^set -eu/{/^#/s/^# \{0,1\}//p}' "$0" >&2
@@ -46,11 +50,12 @@ need() {
 need_rust() {
     command -v cargo >/dev/null || PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
     command -v cargo >/dev/null || fail "cargo is missing: install Rust with rustup first"
-    need cc gcc
+    need gcc gcc
     need /usr/include/stdio.h libc6-dev
 }
 
-rust_target() { echo "${RUST_TARGET:-$(cd "$here" && rustc -vV | sed -n 's/^host: //p')}"; }
+# The folder below target/ that this workspace's builds land in.
+rust_target() { (cd "$here" && rustc -vV | sed -n 's/^host: //p'); }
 
 # newer A B: A exists and is newer than B.
 newer() { [ "$1" -nt "$2" ]; }

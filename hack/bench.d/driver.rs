@@ -353,9 +353,11 @@ fn main() -> ExitCode {
         };
         let _ = writeln!(
             page,
-            "### {scenario}\n\n| | median ms | p95 | vs {b} | gap: median ms | p95 | vs {b} | cpu ms | peak RSS KB | syscalls |\n\
+            "### {scenario} ({n} rounds back to back, {n} with a gap of {g} ms)\n\n| | median ms | p95 | vs {b} | gap: median ms | p95 | vs {b} | cpu ms | peak RSS KB | syscalls |\n\
              |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-            b = options.base
+            n = options.runs,
+            g = options.gap.as_millis(),
+            b = options.base,
         );
         for ((runtime, tight_one), spaced_one) in options.runtimes.iter().zip(&tight).zip(&spaced) {
             let (fast, slow) = (median(tight_one), median(spaced_one));
