@@ -110,25 +110,6 @@ impl Capabilities {
         }
         Ok(())
     }
-
-    /// Adds capabilities to the sets that `exec --cap` names: bounding, effective and permitted,
-    /// ambient where inheritable already has it, and never inheritable (CVE-2022-29162).
-    pub(crate) fn names_into(process: &mut Process, extra: &[String]) {
-        if extra.is_empty() {
-            return;
-        }
-        let sets = process.capabilities.get_or_insert_default();
-        for name in extra {
-            for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
-                if !set.contains(name) {
-                    set.push(name.clone());
-                }
-            }
-            if sets.inheritable.contains(name) && !sets.ambient.contains(name) {
-                sets.ambient.push(name.clone());
-            }
-        }
-    }
 }
 
 fn explain(result: nix::Result<()>, set: &str) -> Result<()> {
@@ -164,14 +145,5 @@ mod tests {
         let (plan, warnings) = plan(r#"{"capabilities":{"ambient":["CAP_CHOWN"]}}"#);
         assert_eq!(plan.ambient, 0);
         assert!(warnings[0].starts_with("can't raise ambient capability CAP_CHOWN: "));
-    }
-
-    #[test]
-    fn exec_cap_never_adds_to_inheritable() {
-        let mut process: Process = serde_json::from_str(r#"{"capabilities":{}}"#).unwrap();
-        Capabilities::names_into(&mut process, &["CAP_KILL".to_owned()]);
-        let sets = process.capabilities.unwrap();
-        assert_eq!(sets.effective, ["CAP_KILL"]);
-        assert!(sets.inheritable.is_empty() && sets.ambient.is_empty());
     }
 }

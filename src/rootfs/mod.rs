@@ -12,6 +12,7 @@ pub(crate) mod hide;
 pub(crate) mod mounts;
 pub(crate) mod options;
 pub(crate) mod pivot;
+pub(crate) mod procfs;
 
 use crate::error::{Act, Doing, Explain, Result};
 use crate::sys::mount::{self, MountAttr};

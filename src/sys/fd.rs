@@ -37,3 +37,19 @@ pub(crate) fn keep_across_exec(number: i32) -> nix::Result<()> {
     // SAFETY: fcntl F_SETFD takes integers only.
     Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop)
 }
+
+/// Closes every fd from `first` on, except those in `keep`.
+///
+/// For a process that only runs execve or `_exit` afterwards, see [`close_from`].
+pub(crate) fn close_all_but(first: u32, keep: &mut [u32]) -> nix::Result<()> {
+    keep.sort_unstable();
+    let mut next = first;
+    for kept in keep.iter().copied().filter(|kept| *kept >= first) {
+        if kept > next {
+            // SAFETY: as in `close_from`.
+            check(unsafe { libc::syscall(libc::SYS_close_range, next, kept - 1, 0) })?;
+        }
+        next = kept + 1;
+    }
+    close_from(next, true)
+}

@@ -13,7 +13,9 @@ pub(crate) mod pidfd;
 pub(crate) mod program;
 pub(crate) mod reap;
 pub(crate) mod sched;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
+pub(crate) mod sock;
 pub(crate) mod tty;
 
 use nix::errno::Errno;

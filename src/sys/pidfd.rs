@@ -23,3 +23,9 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()>
     })
     .map(drop)
 }
+
+/// A copy of fd `number` of the process: pidfd_getfd(2).
+pub(crate) fn get_fd(pidfd: BorrowedFd<'_>, number: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: integers only; the result is a new fd, close-on-exec by definition.
+    unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0)) }
+}

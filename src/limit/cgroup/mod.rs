@@ -91,6 +91,9 @@ impl Cgroup {
         Ok(())
     }
     /// Whether the kernel's OOM killer has struck in here.
+    pub(crate) fn view(&self, namespaced: bool) -> crate::rootfs::cgroupfs::View {
+        crate::rootfs::cgroupfs::View { namespaced, ..Default::default() }
+    }
     pub(crate) fn oom_killed(&self) -> bool {
         false
     }

@@ -1,0 +1,63 @@
+//! The fds that outlive execve: stdio, `--preserve-fds` and socket activation's (sd_listen_fds(3)).
+#![forbid(unsafe_code)]
+
+use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::plan::wishes::Wishes;
+use crate::sys::fd;
+use std::ffi::CString;
+
+/// How many fds from 3 on the program gets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PassedFds {
+    count: i32,
+    listen: i32,
+}
+
+impl PassedFds {
+    /// LISTEN_FDS counts when LISTEN_PID is ours, or not said: an engine may set it for us.
+    pub(crate) fn plan(wishes: &Wishes) -> Result<Self> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        let for_us = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
+        let listen = number("LISTEN_FDS").filter(|_| for_us);
+        let listen = listen.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
+        let preserve = i32::try_from(wishes.preserve_fds).unwrap_or(i32::MAX - 0x1_0000);
+        let listen = i32::from(listen);
+        let count = preserve + listen;
+        for number in 3..3 + count {
+            if !fd::is_open(number) {
+                return Err(Error::rule(
+                    Doing::PreserveFds,
+                    format!(
+                        "unable to stat preserved-fd {number} (of {preserve} requested and \
+                         {listen} for LISTEN_FDS): bad file descriptor"
+                    ),
+                )
+                .hint("open it before calling, or preserve fewer"));
+            }
+        }
+        Ok(Self { count, listen })
+    }
+
+    /// What the program's environment says of them. It is process 1, whatever its pid outside.
+    pub(crate) fn env(&self) -> Vec<CString> {
+        if self.listen == 0 {
+            return Vec::new();
+        }
+        let words = [format!("LISTEN_FDS={}", self.listen), "LISTEN_PID=1".to_owned()];
+        words.into_iter().filter_map(|word| CString::new(word).ok()).collect()
+    }
+
+    /// The first number that is not passed on.
+    pub(crate) fn end(&self) -> u32 {
+        (3 + self.count).unsigned_abs()
+    }
+
+    /// Lets exactly these cross execve, and marks every other for closing.
+    pub(crate) fn mark(&self) -> Result<()> {
+        fd::close_from(self.end(), false).doing(Doing::CloseFds)?;
+        for number in 3..3 + self.count {
+            fd::keep_across_exec(number).doing(Doing::PreserveFds).on(number)?;
+        }
+        Ok(())
+    }
+}

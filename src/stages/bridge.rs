@@ -1,0 +1,59 @@
+//! The script of the process in between, for namespaces that hold only for processes born in
+//! them: user, time, and a pid namespace joined by path.
+#![forbid(unsafe_code)]
+
+use super::parent::{HookState, fail};
+use super::prepare::Prepared;
+use super::wire::{ChildEnd, ToChild};
+use super::{init, last_mile};
+use crate::error::{Act, Doing, Explain, Result};
+use crate::isolate::namespaces::{self, CGROUP, TIME, USER};
+use crate::plan::Plan;
+use crate::sys::clone::{Cloned, clone3};
+use crate::sys::program;
+use nix::unistd::{Gid, Uid, setresgid, setresuid};
+use std::os::fd::AsFd;
+
+pub(crate) fn run(plan: &Plan, prepared: &Prepared, state: &HookState, channel: ChildEnd) -> ! {
+    match cross(plan, prepared, &channel) {
+        Ok(true) => init::run(plan, prepared, state, channel),
+        Ok(false) => program::exit(0),
+        Err(error) => fail(&channel, &error.within(Doing::InInit)),
+    }
+}
+
+/// `true` in the init that it makes.
+fn cross(plan: &Plan, prepared: &Prepared, channel: &ChildEnd) -> Result<bool> {
+    last_mile::die_with_parent()?;
+    if plan.maps.is_some() {
+        channel.await_message(ToChild::Mapped)?;
+    }
+    // The mount namespace too: sources are resolved where the config's paths mean something.
+    namespaces::join(&prepared.joins, 0)?;
+    if plan.namespaces.has(USER) {
+        become_root()?;
+    }
+    if plan.namespaces.new & TIME != 0 {
+        plan.times.unshare()?;
+    }
+    let flags = plan.namespaces.new & !(USER | TIME | CGROUP);
+    let parent = u64::from(libc::CLONE_PARENT.cast_unsigned());
+    match clone3(flags | parent, None).doing(Doing::Clone).field("linux.namespaces")? {
+        Cloned::Child => Ok(true),
+        Cloned::Parent(pid, pidfd) => {
+            channel.send_bridged(pid, pidfd.as_fd())?;
+            Ok(false)
+        }
+    }
+}
+
+/// Root of the user namespace: what is made from here on belongs to it.
+fn become_root() -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid)
+        .and_then(|()| setresuid(uid, uid, uid))
+        .doing(Doing::SetUser)
+        .on("root of the user namespace")
+        .field("linux.uidMappings")
+        .hint("container id 0 must be mapped, for users and for groups")
+}

@@ -1,0 +1,256 @@
+//! The script of the process that becomes the container: isolate, build the root, last mile.
+#![forbid(unsafe_code)]
+
+use super::last_mile::{self, Ending};
+use super::parent::{HookState, fail};
+use super::prepare::Prepared;
+use super::wire::{ChildEnd, ToChild};
+use crate::error::{Act, Doing, Explain, Result};
+use crate::isolate::namespaces::{self, CGROUP, MOUNT, NET, PID, USER};
+use crate::isolate::{keyring, net};
+use crate::plan::Plan;
+use crate::rootfs::{Root, pivot};
+use crate::run::console::Console;
+use crate::run::hooks::Kind;
+use crate::sys::clone::unshare;
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, umask};
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Runs in the child of the clone, and never returns.
+pub(crate) fn run(plan: &Plan, prepared: &Prepared, state: &HookState, channel: ChildEnd) -> ! {
+    let init = Init { plan, prepared, state, channel: &channel, placed: Cell::new(false) };
+    match init.make() {
+        Ok(console) => {
+            let hooks = plan.hooks.has(Kind::StartContainer).then(|| {
+                let state = state.text("created", std::process::id().cast_signed());
+                (&plan.hooks, state)
+            });
+            let ending =
+                Ending { process: &plan.process, console, hooks, gate: prepared.gate.as_ref() };
+            last_mile::run(ending, channel)
+        }
+        Err(error) => fail(&channel, &error.within(Doing::InInit)),
+    }
+}
+
+struct Init<'a> {
+    plan: &'a Plan,
+    prepared: &'a Prepared,
+    state: &'a HookState,
+    channel: &'a ChildEnd,
+    /// The parent said that we are in our cgroup, and the cgroup namespace is made.
+    placed: Cell<bool>,
+}
+
+impl Init<'_> {
+    /// All that needs the host or its privileges. Every part of the plan is named here: one that
+    /// nobody applies does not compile.
+    fn make(&self) -> Result<Option<Console>> {
+        let Plan {
+            namespaces,
+            maps: _,    // the parent, for the bridge
+            times: _,   // the bridge
+            cgroup: _,  // the parent
+            names,
+            sysctls,
+            keyring,
+            root: _,    // build
+            mounts: _,  // build
+            devices: _, // build
+            hide: _,    // build
+            personality,
+            memory_policy,
+            hooks: _,   // build, last mile
+            process,
+        } = self.plan;
+        last_mile::enter()?;
+        if namespaces.new & PID == 0 {
+            // Others see us in /proc: they must not get at what we hold open (CVE-2016-9962).
+            prctl::set_dumpable(false).doing(Doing::Clone)?;
+        }
+        if !namespaces.need_bridge() {
+            namespaces::join(&self.prepared.joins, PID | USER)?;
+        }
+        if let Some(name) = keyring {
+            keyring::join(name)?;
+        }
+        if namespaces.new & NET != 0 {
+            net::raise_loopback()?;
+        }
+        names.set()?;
+        umask(Mode::empty());
+        let console = if namespaces.has(MOUNT) {
+            self.build()?
+        } else {
+            self.settle_cgroup()?;
+            sysctls_through_own_procfs(sysctls)?;
+            pivot::change_root(&self.plan.root.c_path)?;
+            None
+        };
+        process.program.make_cwd();
+        if let Some(scheduler) = &process.scheduler {
+            scheduler.adopt()?;
+        }
+        if let Some(io_priority) = &process.io_priority {
+            io_priority.adopt()?;
+        }
+        if let Some(policy) = memory_policy {
+            policy.adopt()?;
+        }
+        if let Some(personality) = personality {
+            personality.adopt()?;
+        }
+        last_mile::set_labels(&process.labels)?;
+        self.channel.send_ready()?;
+        self.channel.await_message(ToChild::Proceed)?;
+        Ok(console)
+    }
+
+    /// Waits until we are in our cgroup and makes that the root of the cgroup namespace.
+    ///
+    /// On v1 the parent moves us, which takes long: only a cgroup mount has to wait for it.
+    fn settle_cgroup(&self) -> Result<()> {
+        if self.placed.replace(true) {
+            return Ok(());
+        }
+        if self.prepared.moves() {
+            self.channel.await_message(ToChild::Placed)?;
+        }
+        if self.plan.namespaces.new & CGROUP != 0 {
+            unshare(CGROUP).doing(Doing::CreateNamespaces).on("cgroup").field("linux.namespaces")?;
+        }
+        // Only now do the cgroup's cpus bound us instead of the caller's.
+        crate::tune::affinity::reset();
+        Ok(())
+    }
+
+    /// The root filesystem, from clone to pivot.
+    fn build(&self) -> Result<Option<Console>> {
+        let Plan { root: asked, mounts, devices, hide, hooks, process, sysctls, .. } = self.plan;
+        // Peers of the host's mounts must be copied before `/` is cut off, all else after.
+        let keep = asked.propagation.filter(|(flag, _)| *flag == shared());
+        if keep.is_none() {
+            pivot::seclude(asked.propagation)?;
+        }
+        let (root, mut sources) = self.clone_sources(keep.is_some())?;
+        if keep.is_some() {
+            pivot::seclude(None)?;
+        }
+        for (index, mount) in mounts.iter().enumerate() {
+            if mount.is_cgroup() {
+                self.settle_cgroup()?;
+            }
+            let source = sources.get_mut(index).and_then(Option::take);
+            mount.mount(&root, source, &self.prepared.view)?;
+        }
+        if let Some(devices) = devices {
+            devices.make(&root)?;
+        }
+        self.settle_cgroup()?;
+        if [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer]
+            .iter()
+            .any(|kind| hooks.has(*kind))
+        {
+            // These may look at the mounts, and add to them, at the bundle's rootfs.
+            root.surface().doing(Doing::Pivot).on(asked.path.display()).field("root.path")?;
+            self.channel.send_want_hooks()?;
+            self.channel.await_message(ToChild::HooksDone)?;
+            if hooks.has(Kind::CreateContainer) {
+                let pid = std::process::id().cast_signed();
+                hooks.run(Kind::CreateContainer, &self.state.text("creating", pid))?;
+            }
+        }
+        let console = match &process.terminal {
+            Some(size) => Some(open_console(&root, *size, process.user.uid, self.prepared)?),
+            None => None,
+        };
+        sysctls_through_own_procfs(sysctls)?;
+        hide.make_readonly(&root)?;
+        hide.mask(&root)?;
+        for mount in mounts {
+            mount.seal(&root)?;
+        }
+        if asked.readonly {
+            pivot::make_readonly(&root)?;
+        }
+        if asked.no_pivot {
+            pivot::move_over(&root)?;
+        } else {
+            pivot::pivot(&root)?;
+        }
+        pivot::propagate(asked.propagation)?;
+        Ok(console)
+    }
+
+    /// The rootfs and, with `all`, every bind's source: in the first case sources are cloned one
+    /// by one as their turn comes.
+    fn clone_sources(&self, all: bool) -> Result<(Root, Vec<Option<OwnedFd>>)> {
+        let c_path = &self.plan.root.c_path;
+        if let Some(early) = &self.prepared.early {
+            let copy = |tree: &OwnedFd| tree.try_clone().doing(Doing::OpenSource);
+            let sources = early.sources.iter().map(|tree| tree.as_ref().map(copy).transpose());
+            return Ok((
+                Root::of_tree(copy(&early.root)?, c_path)?,
+                sources.collect::<Result<_>>()?,
+            ));
+        }
+        let root = Root::open(c_path)?;
+        let sources = match all {
+            true => self.plan.mounts.iter().map(|m| m.clone_source()).collect::<Result<_>>()?,
+            false => Vec::new(),
+        };
+        Ok((root, sources))
+    }
+}
+
+fn shared() -> u64 {
+    crate::rootfs::libc_flag(nix::mount::MsFlags::MS_SHARED)
+}
+
+fn sysctls_through_own_procfs(sysctls: &crate::isolate::sysctl::Sysctls) -> Result<()> {
+    if sysctls.is_empty() {
+        return Ok(());
+    }
+    let proc = crate::rootfs::procfs::private().field("linux.sysctl")?;
+    sysctls.write(proc.as_fd())
+}
+
+/// A pty of the container's own devpts, bound to /dev/console, its master sent to the caller.
+fn open_console(
+    root: &Root,
+    size: crate::bundle::config::ConsoleSize,
+    uid: u32,
+    prepared: &Prepared,
+) -> Result<Console> {
+    use crate::rootfs::Leaf;
+    use crate::sys::mount::clone_tree;
+    let devpts = root
+        .open_at("/dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY)
+        .doing(Doing::OpenConsole)
+        .on("/dev/pts")
+        .field("process.terminal")
+        .hint("a terminal needs a devpts at /dev/pts in mounts")?;
+    let console = Console::open(devpts.as_fd()).field("process.terminal")?;
+    console.resize(size)?;
+    console.give(uid)?;
+    let mount = || {
+        let node = clone_tree(console.peer(), c"", false, true)?;
+        let target = root.make("/dev/console", Leaf::File)?;
+        root.attach(node.as_fd(), target.as_fd())
+    };
+    match mount() {
+        // Before 6.15 nothing can be cloned off a detached tree.
+        Err(nix::errno::Errno::EINVAL) => root.surface().and_then(|()| mount()),
+        result => result,
+    }
+    .doing(Doing::OpenConsole)
+    .on("/dev/console")
+    .field("process.terminal")?;
+    if let Some(socket) = &prepared.console {
+        console.send(socket.as_fd())?;
+    }
+    Ok(console)
+}

@@ -1,0 +1,240 @@
+//! The script of the process that stays outside.
+#![forbid(unsafe_code)]
+
+use super::prepare::Prepared;
+use super::wire::{self, FromChild, ParentEnd, ToChild};
+use super::{bridge, init};
+use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::isolate::namespaces::{CGROUP, USER};
+use crate::limit::cgroup::Cgroup;
+use crate::plan::{Plan, ProcessPlan};
+use crate::run::hooks::Kind;
+use crate::sys::clone::{Cloned, clone3};
+use crate::sys::reap::{self, Exit};
+use crate::sys::{pidfd, program};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A process that is becoming a container's. Dropped before [`release`](Self::release), it is
+/// killed and reaped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// In our pid namespace.
+    pub(crate) pid: i32,
+    pidfd: OwnedFd,
+    /// The process in between, until it has made the init.
+    bridge: Option<(i32, OwnedFd)>,
+    channel: ParentEnd,
+    released: bool,
+}
+
+/// What happens around a child as it comes to life, for `create` and `exec` to fill in.
+pub(crate) trait Midwife {
+    /// prestart and createRuntime are due.
+    fn run_hooks(&mut self, _child: &Child) -> Result<()> {
+        Ok(())
+    }
+    /// All is done but the last mile: write down what must be known of the process.
+    fn ready(&mut self, child: &Child) -> Result<()>;
+    /// A seccomp agent is to get this listener.
+    fn listener(&mut self, child: &Child, listener: OwnedFd) -> Result<()>;
+}
+
+/// Makes the container's first process.
+pub(crate) fn spawn(plan: &Plan, prepared: &Prepared, hook_state: &HookState) -> Result<Child> {
+    let (ours, theirs) = wire::pair()?;
+    let bridged = plan.namespaces.need_bridge();
+    // The cgroup namespace's root is the cgroup at its making: that waits until we are in ours.
+    let flags = match bridged {
+        true => plan.namespaces.new & USER,
+        false => plan.namespaces.new & !CGROUP,
+    };
+    let cloned = clone3(flags, prepared.birthplace()).doing(Doing::Clone).hint(
+        "ENOSPC, EUSERS: a limit of /proc/sys/user; EINVAL: the kernel lacks a namespace type",
+    );
+    match cloned? {
+        Cloned::Child => {
+            drop(ours);
+            match bridged {
+                true => bridge::run(plan, prepared, hook_state, theirs),
+                false => init::run(plan, prepared, hook_state, theirs),
+            }
+        }
+        Cloned::Parent(pid, pidfd) => {
+            let bridge = bridged.then(|| Ok((pid, pidfd.try_clone().doing(Doing::Clone)?)));
+            Ok(Child { pid, pidfd, bridge: bridge.transpose()?, channel: ours, released: false })
+        }
+    }
+}
+
+/// The OCI state that hooks read, but for status and pid.
+pub(crate) trait StateForHooks {
+    fn text(&self, status: &'static str, pid: i32) -> Vec<u8>;
+}
+
+/// As the stages hold it.
+pub(crate) type HookState = dyn StateForHooks;
+
+/// A process made by `join::spawn`.
+pub(crate) fn child(pid: i32, pidfd: OwnedFd, channel: ParentEnd) -> Child {
+    Child { pid, pidfd, bridge: None, channel, released: false }
+}
+
+impl Child {
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The outside half of a new container's making, up to its init's last mile.
+    pub(crate) fn settle(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        midwife: &mut dyn Midwife,
+    ) -> Result<()> {
+        let cgroup = &prepared.cgroup;
+        if prepared.moves() {
+            cgroup.place(self.pid)?;
+        }
+        if self.bridge.is_some() {
+            if let Some(maps) = &plan.maps {
+                maps.write(self.pid)?;
+                self.channel.send(ToChild::Mapped)?;
+            }
+            match self.receive(Some(cgroup))? {
+                FromChild::Bridged(pid, pidfd) => {
+                    (self.pid, self.pidfd) = (pid, pidfd);
+                    self.reap_bridge();
+                }
+                _ => return Err(out_of_order()),
+            }
+        }
+        if prepared.moves() {
+            self.channel.send(ToChild::Placed)?;
+        }
+        // While the child makes its mounts.
+        cgroup.apply(&plan.cgroup)?;
+        plan.process.oom.set(self.pid)?;
+        self.finish(&plan.process, Some(cgroup), midwife)
+    }
+
+    /// From the first message on that init and an exec'd process have in common, to the end of
+    /// file: the process waits for `start`, or runs its program.
+    pub(crate) fn finish(
+        &mut self,
+        process: &ProcessPlan,
+        cgroup: Option<&Cgroup>,
+        midwife: &mut dyn Midwife,
+    ) -> Result<()> {
+        let mut ready = false;
+        loop {
+            match self.receive_unless_over(cgroup, ready)? {
+                None => return Ok(()),
+                Some(FromChild::WantHooks) => {
+                    midwife.run_hooks(self)?;
+                    self.channel.send(ToChild::HooksDone)?;
+                }
+                Some(FromChild::Ready) if !ready => {
+                    // From outside, for a root in a user namespace may not raise a limit; this
+                    // late, for a low one would hinder the making of mounts.
+                    process.rlimits.set(self.pid)?;
+                    midwife.ready(self)?;
+                    ready = true;
+                    self.channel.send(ToChild::Proceed)?;
+                }
+                Some(FromChild::Listener(number)) => {
+                    let listener = pidfd::get_fd(self.pidfd.as_fd(), number)
+                        .doing(Doing::SendListener)
+                        .field("linux.seccomp.listenerPath")?;
+                    midwife.listener(self, listener)?;
+                    self.channel.send(ToChild::Taken)?;
+                }
+                Some(_) => return Err(out_of_order()),
+            }
+        }
+    }
+
+    fn receive(&self, cgroup: Option<&Cgroup>) -> Result<FromChild> {
+        match self.receive_unless_over(cgroup, false)? {
+            Some(message) => Ok(message),
+            None => Err(out_of_order()),
+        }
+    }
+
+    /// `None`: the end of file that is expected once the child was told to proceed.
+    fn receive_unless_over(
+        &self,
+        cgroup: Option<&Cgroup>,
+        may_end: bool,
+    ) -> Result<Option<FromChild>> {
+        match self.channel.receive()? {
+            Some(FromChild::Failed(error)) => Err(error),
+            // It waits for `start`, or its program runs; what ends it from now on is its own story.
+            None if may_end => Ok(None),
+            None => Err(self.death(cgroup)),
+            message => Ok(message),
+        }
+    }
+
+    /// Why a child ended that should not have.
+    fn death(&self, cgroup: Option<&Cgroup>) -> Error {
+        let exit = match &self.bridge {
+            Some((_, bridge)) => reap::wait(bridge.as_fd()),
+            None => reap::wait(self.pidfd.as_fd()),
+        };
+        let why = match exit {
+            Ok(Exit::Code(code)) => format!("it exited with status {code} before it was ready"),
+            Ok(Exit::Killed(signal)) => format!("it was killed by signal {signal}"),
+            Err(errno) => format!("it is gone ({errno})"),
+        };
+        let error = Error::rule(Doing::Await, why);
+        if cgroup.is_some_and(Cgroup::oom_killed) {
+            return error
+                .field("linux.resources.memory.limit")
+                .hint("the memory limit is too low even to start: the kernel's OOM killer struck");
+        }
+        error
+    }
+
+    /// The bridge has done its work and exits by itself.
+    fn reap_bridge(&mut self) {
+        if let Some((_, bridge)) = self.bridge.take() {
+            // It was cloned by us: it can be reaped, and nothing depends on how it ended.
+            reap::wait(bridge.as_fd()).ok();
+        }
+    }
+
+    /// The process lives on, whatever becomes of us.
+    pub(crate) fn release(&mut self) {
+        self.released = true;
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.released {
+            return;
+        }
+        let bridge = self.bridge.take();
+        for fd in bridge.iter().map(|(_, fd)| fd.as_fd()).chain([self.pidfd.as_fd()]) {
+            // It may be gone already; reaping says no more than that.
+            pidfd::send_signal(fd, libc::SIGKILL).ok();
+            reap::wait(fd).ok();
+        }
+    }
+}
+
+fn out_of_order() -> Error {
+    Error::rule(Doing::Talk, "a message out of order")
+}
+
+/// Runs the hooks that are due before the container's root is entered.
+pub(crate) fn run_early_hooks(plan: &Plan, state: &[u8]) -> Result<()> {
+    plan.hooks.run(Kind::Prestart, state)?;
+    plan.hooks.run(Kind::CreateRuntime, state)
+}
+
+/// How every child ends that could not become the container.
+pub(crate) fn fail(channel: &wire::ChildEnd, error: &Error) -> ! {
+    channel.send_failure(error);
+    program::exit(1)
+}

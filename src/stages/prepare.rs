@@ -1,0 +1,123 @@
+//! All that can fail before we are two: fds opened, the cgroup made.
+#![forbid(unsafe_code)]
+
+use crate::error::{Act, Doing, Explain, Result};
+use crate::isolate::namespaces::{CGROUP, Opened, USER};
+use crate::limit::cgroup::{Cgroup, Entry};
+use crate::plan::Plan;
+use crate::rootfs::cgroupfs::View;
+use crate::sys::mount::{self, MountAttr};
+use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::mount::MsFlags;
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The two fifos between init and `start`; see ADR 13.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Init waits for a byte here.
+    pub(crate) exec: OwnedFd,
+    /// Init's last words go here; its end closes at execve.
+    pub(crate) outcome: OwnedFd,
+}
+
+/// What the stages work with besides the plan. Dropped before [`keep`](Self::keep), it removes
+/// the cgroup.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) joins: Vec<Opened>,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) view: View,
+    /// Trees cloned with the privileges of the host's root, for a container whose root has less;
+    /// empty when init clones them itself.
+    pub(crate) early: Option<Early>,
+    /// Where the pty's master is sent, for a process with a terminal.
+    pub(crate) console: Option<OwnedFd>,
+    /// `None`: the process goes on to execve by itself (`run`).
+    pub(crate) gate: Option<Gate>,
+    keep: bool,
+}
+
+/// The rootfs and the sources of bind mounts, by index of the mount.
+#[derive(Debug)]
+pub(crate) struct Early {
+    pub(crate) root: OwnedFd,
+    pub(crate) sources: Vec<Option<OwnedFd>>,
+}
+
+impl Prepared {
+    pub(crate) fn new(plan: &Plan, console: Option<OwnedFd>, gate: Option<Gate>) -> Result<Self> {
+        let joins = plan.namespaces.open()?;
+        // A rootfs that is not there is told before anything is made.
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(&plan.root.path, flags, Mode::empty())
+            .doing(Doing::OpenRootfs)
+            .on(plan.root.path.display())
+            .field("root.path")?;
+        let early = Early::clone_for(plan)?;
+        let cgroup = plan.cgroup.make()?;
+        let view = if plan.mounts.iter().any(crate::rootfs::mounts::Mount::is_cgroup) {
+            cgroup.view(plan.namespaces.has(CGROUP))
+        } else {
+            View::default()
+        };
+        Ok(Self { joins, cgroup, view, early, console, gate, keep: false })
+    }
+
+    /// The cgroup v2 directory to be born in.
+    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        match self.cgroup.entry() {
+            Entry::CloneInto(dir) => Some(dir),
+            Entry::MovePid | Entry::Stay => None,
+        }
+    }
+
+    /// Whether the parent has to move the process into its cgroup.
+    pub(crate) fn moves(&self) -> bool {
+        matches!(self.cgroup.entry(), Entry::MovePid)
+    }
+
+    /// The container lives: what was made for it stays.
+    pub(crate) fn keep(mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = self.cgroup.remove()
+        {
+            crate::log::warning(&error);
+        }
+    }
+}
+
+impl Early {
+    fn clone_for(plan: &Plan) -> Result<Option<Self>> {
+        if !plan.namespaces.has(USER) || !nix::unistd::geteuid().is_root() {
+            return Ok(None);
+        }
+        let root = seclude(
+            mount::clone_tree(AT_FDCWD, &plan.root.c_path, true, true)
+                .doing(Doing::OpenRootfs)
+                .on(plan.root.path.display())
+                .field("root.path")?,
+            plan,
+        )?;
+        let sources = plan.mounts.iter().map(|mount| {
+            mount.clone_source()?.map(|tree| seclude(tree, plan)).transpose()
+        });
+        Ok(Some(Self { root, sources: sources.collect::<Result<_>>()? }))
+    }
+}
+
+/// What init gives its copies of the host's mounts by changing `/` first, see `pivot::seclude`.
+fn seclude(tree: OwnedFd, plan: &Plan) -> Result<OwnedFd> {
+    let flag = plan.root.propagation.map_or(MsFlags::MS_SLAVE.bits(), |(flag, _)| flag);
+    let attr = MountAttr { propagation: flag, ..Default::default() };
+    mount::set_attributes(tree.as_fd(), &attr, true)
+        .doing(Doing::SetPropagation)
+        .field("linux.rootfsPropagation")?;
+    Ok(tree)
+}

@@ -1,0 +1,33 @@
+//! recvmsg(2) with SCM_RIGHTS, as owned fds: nix hands out raw numbers.
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Receives one packet into `buffer`: its length, 0 at the end, and the fd that came with it.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut space = cmsg_space!(RawFd);
+    let mut iov = [IoSliceMut::new(buffer)];
+    let message = loop {
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags) {
+            Err(Errno::EINTR) => {}
+            result => break result?,
+        }
+    };
+    let mut fd = None;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            for number in fds {
+                // SAFETY: the kernel has just installed this fd for us; nobody else owns it.
+                fd = Some(unsafe { OwnedFd::from_raw_fd(number) });
+            }
+        }
+    }
+    Ok((message.bytes, fd))
+}
