@@ -18,7 +18,7 @@ pub struct Asked {
     pub preserve_fds: i32,
     /// `--list`: name the parts.
     pub list: bool,
-    /// The parts to judge; none means all that the spec demands.
+    /// The parts to judge; none means all.
     pub parts: Vec<String>,
 }
 

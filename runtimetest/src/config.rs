@@ -97,9 +97,6 @@ object! {
         policy: String,
         nice: i64,
         priority: u32,
-        runtime: u64,
-        deadline: u64,
-        period: u64,
     }
 }
 object! {

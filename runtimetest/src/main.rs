@@ -22,7 +22,6 @@ mod fds;
 mod ids;
 mod ioprio;
 mod kernel;
-mod keyring;
 mod limit;
 mod links;
 mod masked;
@@ -61,16 +60,10 @@ use std::process::ExitCode;
 struct Part {
     name: &'static str,
     check: fn(&Config, &mut Report),
-    /// Whether it speaks only when named, because the spec does not demand it.
-    only_if_named: bool,
 }
 
 const fn part(name: &'static str, check: fn(&Config, &mut Report)) -> Part {
-    Part {
-        name,
-        check,
-        only_if_named: false,
-    }
+    Part { name, check }
 }
 
 /// File descriptors and processes come first: later parts open files and start programs.
@@ -108,11 +101,6 @@ const PARTS: &[Part] = &[
     part("apparmor", apparmor::check),
     part("selinux", selinux::check),
     part("seccomp", seccomp::check),
-    Part {
-        name: "keyring",
-        check: keyring::check,
-        only_if_named: true,
-    },
 ];
 
 fn main() -> ExitCode {
@@ -141,7 +129,7 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     for part in PARTS {
         let named = config.asked.parts.iter().any(|name| name == part.name);
-        if named || (config.asked.parts.is_empty() && !part.only_if_named) {
+        if named || config.asked.parts.is_empty() {
             report.begin(part.name);
             (part.check)(&config, &mut report);
             report.end(named);

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::Config;
-use crate::kernel::{stat, text};
+use crate::kernel::stat;
 use crate::report::Report;
 
 /// sched(7), by number.
@@ -47,26 +47,7 @@ pub fn check(config: &Config, report: &mut Report) {
             let claim = "process.scheduler.priority is that of the process";
             report.equal(claim, Some(asked.priority), got);
         }
-        "SCHED_DEADLINE" => deadline(config, report),
+        // A deadline's parameters show nowhere: /proc/self/sched counts down what is left of them.
         _ => {}
-    }
-}
-
-/// Only a kernel built for debugging tells.
-fn deadline(config: &Config, report: &mut Report) {
-    let (Some(asked), Ok(table)) = (&config.process.scheduler, text("/proc/self/sched")) else {
-        return;
-    };
-    for (name, want) in [
-        ("dl.runtime", asked.runtime),
-        ("dl.deadline", asked.deadline),
-        ("dl.period", asked.period),
-    ] {
-        let line = table
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.split(':').nth(1));
-        if let Some(got) = line.and_then(|value| value.trim().parse::<u64>().ok()) {
-            report.equal(format!("process.scheduler: {name} is as listed"), want, got);
-        }
     }
 }
