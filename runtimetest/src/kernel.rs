@@ -40,7 +40,8 @@ pub fn is_below(path: &str, top: &str) -> bool {
 /// A destination as the container knows it: absolute, symlinks of the image followed.
 pub fn resolved(path: &str) -> String {
     let absolute = Path::new("/").join(path);
-    let real = fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.components().collect()); // drops a trailing slash
+    // Going by components drops a trailing slash.
+    let real = fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.components().collect());
     real.to_string_lossy().into_owned()
 }
 

@@ -1,4 +1,4 @@
-//! The container's own witness: compares what the kernel shows in here with the bundle's config.json.
+//! The container's own witness: compares what the kernel shows in here with config.json.
 //!
 //! `runtimetest [--config PATH] [--process PATH] [--host-ns LIST] [--host-caps HEX]
 //! [--preserve-fds N] [--list] [PART...]`
