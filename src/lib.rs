@@ -8,12 +8,13 @@
 //! The binary `creel` is [`cli`] on top of this library.
 
 pub mod error;
+pub mod features;
 pub mod host;
 pub mod log;
 
 pub mod bundle;
 pub mod plan;
-pub(crate) mod stages;
+pub mod stages;
 
 pub(crate) mod confine;
 pub(crate) mod isolate;

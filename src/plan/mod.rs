@@ -21,10 +21,10 @@ use crate::isolate::time::TimeOffsets;
 use crate::limit::cgroup::CgroupPlan;
 use crate::limit::oom::OomScore;
 use crate::limit::rlimits::Rlimits;
+use crate::rootfs::c_string;
 use crate::rootfs::devices::Devices;
 use crate::rootfs::hide::Hide;
 use crate::rootfs::mounts::{Mount, plan_propagation};
-use crate::rootfs::c_string;
 use crate::run::env::Env;
 use crate::run::fds::PassedFds;
 use crate::run::hooks::Hooks;
@@ -109,8 +109,10 @@ impl Plan {
     ) -> Result<Self> {
         check_version(&config.oci_version)?;
         let Some(process) = &config.process else {
-            return Err(Error::rule(Doing::CheckConfig, "process property must not be empty")
-                .field("process"));
+            return Err(
+                Error::rule(Doing::CheckConfig, "process property must not be empty")
+                    .field("process"),
+            );
         };
         let namespaces = Namespaces::plan(config)?;
         let maps = IdMaps::plan(config, &namespaces)?;
@@ -205,14 +207,18 @@ impl ProcessPlan {
             user: User::plan(process, maps)?,
             caps: Capabilities::plan(process, warnings),
             no_new_privileges: process.no_new_privileges,
-            seccomp: seccomp.map(|profile| Seccomp::plan(profile, warnings)).transpose()?,
+            seccomp: seccomp
+                .map(|profile| Seccomp::plan(profile, warnings))
+                .transpose()?,
             labels: Labels::plan(process, host)?,
             rlimits: Rlimits::plan(process)?,
             oom: OomScore::plan(process)?,
             scheduler: Scheduler::plan(process, config)?,
             io_priority: IoPriority::plan(process)?,
             affinity: Affinity::plan(process)?,
-            terminal: process.terminal.then(|| process.console_size.unwrap_or_default()),
+            terminal: process
+                .terminal
+                .then(|| process.console_size.unwrap_or_default()),
             fds: PassedFds::plan(wishes)?,
         })
     }
@@ -223,7 +229,11 @@ impl ProcessPlan {
 fn check_version(version: &str) -> Result<()> {
     let numbers = version.split(['-', '+']).next().unwrap_or_default();
     let mut parts = numbers.split('.').map(|part| part.parse::<u32>().ok());
-    let parsed = (parts.next().flatten(), parts.next().flatten(), parts.next().flatten());
+    let parsed = (
+        parts.next().flatten(),
+        parts.next().flatten(),
+        parts.next().flatten(),
+    );
     let why = match (parsed, parts.next()) {
         ((Some(1), Some(_), Some(_)), None) => return Ok(()),
         ((Some(_), Some(_), Some(_)), None) => "unsupported version of the runtime-spec",

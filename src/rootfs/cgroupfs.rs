@@ -62,13 +62,21 @@ pub(crate) fn mount(at: &Mount, root: &Root, view: &View, options: &Options) -> 
         return at.attach(root, &tree, &target);
     }
     let shelf = at.explain(Doing::Mount, shelf())?;
-    at.attach(root, &shelf, &target)?;
+    let mut attached = false;
     for hierarchy in &view.legacy {
-        at.explain(
-            Doing::Mount,
-            put(root, &shelf, hierarchy, view.namespaced, readonly),
-        )?;
+        let tree = at.explain(Doing::Mount, open(hierarchy, view.namespaced, readonly))?;
+        let place = at.explain(Doing::MakeTarget, make_place(&shelf, &hierarchy.name))?;
+        match mount::attach(tree.as_fd(), place.as_fd()) {
+            // Before 6.15 nothing attaches to what is itself detached.
+            Err(Errno::EINVAL) if !attached => {
+                at.attach(root, &shelf, &target)?;
+                attached = true;
+                at.attach(root, &tree, &place)?;
+            }
+            result => at.explain(Doing::Mount, result)?,
+        }
     }
+    // While it is the root of its own tree: later the kernel refuses (mount_setattr(2)).
     let seal = MountAttr {
         set: readonly,
         ..Default::default()
@@ -77,7 +85,12 @@ pub(crate) fn mount(at: &Mount, root: &Root, view: &View, options: &Options) -> 
         Doing::SetMountAttributes,
         mount::set_attributes(shelf.as_fd(), &seal, false),
     )?;
-    at.finish(shelf.as_fd(), false)
+    at.finish(shelf.as_fd(), false)?;
+    if attached {
+        Ok(())
+    } else {
+        at.attach(root, &shelf, &target)
+    }
 }
 
 /// The tmpfs that holds the v1 hierarchies.
@@ -87,36 +100,30 @@ fn shelf() -> nix::Result<OwnedFd> {
     context.mount(ATTRIBUTES)
 }
 
-fn put(
-    root: &Root,
-    shelf: &OwnedFd,
-    hierarchy: &Hierarchy,
-    namespaced: bool,
-    readonly: u64,
-) -> nix::Result<()> {
-    let Hierarchy { name, options, path } = hierarchy;
-    mkdirat(shelf, name.as_str(), Mode::from_bits_truncate(0o755))?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let place = openat(shelf, name.as_str(), flags, Mode::empty())?;
-    let tree = if namespaced {
-        let context = Context::open(c"cgroup")?;
-        for (key, value) in options {
-            match value {
-                Some(value) => context.set(key, value)?,
-                None => context.flag(key)?,
-            }
-        }
-        context.mount(ATTRIBUTES | readonly)?
-    } else {
-        bind(path, ATTRIBUTES | readonly)?
-    };
-    root.attach(tree.as_fd(), place.as_fd())?;
+/// The directory of a hierarchy, and links to it where several controllers share it.
+fn make_place(shelf: &OwnedFd, name: &str) -> nix::Result<OwnedFd> {
+    mkdirat(shelf, name, Mode::from_bits_truncate(0o755))?;
     if name.contains(',') {
         for controller in name.split(',') {
-            nix::unistd::symlinkat(name.as_str(), shelf, controller)?;
+            nix::unistd::symlinkat(name, shelf, controller)?;
         }
     }
-    Ok(())
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(shelf, name, flags, Mode::empty())
+}
+
+fn open(hierarchy: &Hierarchy, namespaced: bool, readonly: u64) -> nix::Result<OwnedFd> {
+    if !namespaced {
+        return bind(&hierarchy.path, ATTRIBUTES | readonly);
+    }
+    let context = Context::open(c"cgroup")?;
+    for (key, value) in &hierarchy.options {
+        match value {
+            Some(value) => context.set(key, value)?,
+            None => context.flag(key)?,
+        }
+    }
+    context.mount(ATTRIBUTES | readonly)
 }
 
 fn instance(

@@ -198,6 +198,8 @@ impl Mount {
             }
             Kind::Cgroup => super::cgroupfs::mount(self, root, cgroup, &self.options),
             Kind::Remount => {
+                // The kernel changes no mount in the middle of a detached tree (mount_setattr(2)).
+                self.explain(Doing::Pivot, root.surface())?;
                 let target = self.explain(Doing::OpenTarget, root.find(&self.destination))?;
                 self.finish(target.as_fd(), true)
             }

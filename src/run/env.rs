@@ -42,7 +42,9 @@ impl Env {
         }
         let value = |name| {
             let found = words.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| *value).filter(|value| !value.is_empty())
+            found
+                .map(|(_, value)| *value)
+                .filter(|value| !value.is_empty())
         };
         let (home, path) = (value("HOME").is_some(), value("PATH").map(str::to_owned));
         words.retain(|(name, _)| home || *name != "HOME");
@@ -86,7 +88,10 @@ fn home(uid: u32) -> Option<String> {
         return None;
     }
     let mut text = Vec::new();
-    std::fs::File::from(file).take(ENOUGH).read_to_end(&mut text).ok()?;
+    std::fs::File::from(file)
+        .take(ENOUGH)
+        .read_to_end(&mut text)
+        .ok()?;
     let text = String::from_utf8_lossy(&text);
     text.lines().find_map(|line| {
         let mut words = line.split(':');
@@ -107,14 +112,26 @@ mod tests {
     fn the_last_of_a_name_counts() {
         let env = plan(r#"["A=1","PATH=/bin","A=2","HOME=/h"]"#).unwrap();
         let words: Vec<_> = env.settle(0, Vec::new());
-        assert_eq!(words, [c"A=2".to_owned(), c"PATH=/bin".to_owned(), c"HOME=/h".to_owned()]);
+        assert_eq!(
+            words,
+            [
+                c"A=2".to_owned(),
+                c"PATH=/bin".to_owned(),
+                c"HOME=/h".to_owned()
+            ]
+        );
         assert_eq!(env.path(), Some("/bin"));
     }
 
     #[test]
     fn what_is_no_variable_is_refused() {
         for json in [r#"["A"]"#, r#"["=x"]"#] {
-            assert!(plan(json).unwrap_err().to_string().contains("process.env[0]"));
+            assert!(
+                plan(json)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("process.env[0]")
+            );
         }
     }
 }

@@ -16,10 +16,16 @@ pub(crate) struct PassedFds {
 impl PassedFds {
     /// LISTEN_FDS counts when LISTEN_PID is ours, or not said: an engine may set it for us.
     pub(crate) fn plan(wishes: &Wishes) -> Result<Self> {
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        let number = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .and_then(|text| text.parse::<u32>().ok())
+        };
         let for_us = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
         let listen = number("LISTEN_FDS").filter(|_| for_us);
-        let listen = listen.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
+        let listen = listen
+            .and_then(|count| u16::try_from(count).ok())
+            .unwrap_or(0);
         let preserve = i32::try_from(wishes.preserve_fds).unwrap_or(i32::MAX - 0x1_0000);
         let listen = i32::from(listen);
         let count = preserve + listen;
@@ -43,8 +49,14 @@ impl PassedFds {
         if self.listen == 0 {
             return Vec::new();
         }
-        let words = [format!("LISTEN_FDS={}", self.listen), "LISTEN_PID=1".to_owned()];
-        words.into_iter().filter_map(|word| CString::new(word).ok()).collect()
+        let words = [
+            format!("LISTEN_FDS={}", self.listen),
+            "LISTEN_PID=1".to_owned(),
+        ];
+        words
+            .into_iter()
+            .filter_map(|word| CString::new(word).ok())
+            .collect()
     }
 
     /// The first number that is not passed on.
@@ -56,7 +68,9 @@ impl PassedFds {
     pub(crate) fn mark(&self) -> Result<()> {
         fd::close_from(self.end(), false).doing(Doing::CloseFds)?;
         for number in 3..3 + self.count {
-            fd::keep_across_exec(number).doing(Doing::PreserveFds).on(number)?;
+            fd::keep_across_exec(number)
+                .doing(Doing::PreserveFds)
+                .on(number)?;
         }
         Ok(())
     }

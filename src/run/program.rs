@@ -27,18 +27,26 @@ impl Program {
                 .hint("name the program to run"));
         };
         if name.is_empty() {
-            return Err(Error::rule(Doing::CheckConfig, "the program's name is empty")
-                .field("process.args[0]"));
+            return Err(
+                Error::rule(Doing::CheckConfig, "the program's name is empty")
+                    .field("process.args[0]"),
+            );
         }
         if !process.cwd.starts_with('/') {
             // config.md: "This value MUST be an absolute path."
-            return Err(Error::rule(Doing::CheckConfig, "Cwd must be an absolute path")
-                .on(format_args!("{:?}", process.cwd))
-                .field("process.cwd"));
+            return Err(
+                Error::rule(Doing::CheckConfig, "Cwd must be an absolute path")
+                    .on(format_args!("{:?}", process.cwd))
+                    .field("process.cwd"),
+            );
         }
         let args = process.args.iter().enumerate();
         let args = args.map(|(index, arg)| c_string(arg, &format!("process.args[{index}]")));
-        Ok(Self { args: args.collect::<Result<_>>()?, name: name.clone(), cwd: process.cwd.clone() })
+        Ok(Self {
+            args: args.collect::<Result<_>>()?,
+            name: name.clone(),
+            cwd: process.cwd.clone(),
+        })
     }
 
     /// Makes the working directory if the image lacks it, as runc and crun do.
@@ -59,7 +67,10 @@ impl Program {
     pub(crate) fn enter_cwd(&self, last_try: bool) -> Result<bool> {
         match chdir(self.cwd.as_str()) {
             Err(Errno::EACCES | Errno::EPERM) if !last_try => return Ok(false),
-            result => result.doing(Doing::ChangeDirectory).on(&self.cwd).field("process.cwd")?,
+            result => result
+                .doing(Doing::ChangeDirectory)
+                .on(&self.cwd)
+                .field("process.cwd")?,
         }
         // CVE-2024-21626: a cwd reached through a leaked fd is outside of the root, and getcwd(2)
         // says so with ENOENT or "(unreachable)".
@@ -107,7 +118,10 @@ impl Program {
     }
 
     fn missing(&self) -> Error {
-        self.wrong(format!("exec: {:?}: executable file not found in $PATH", self.name))
+        self.wrong(format!(
+            "exec: {:?}: executable file not found in $PATH",
+            self.name
+        ))
     }
 
     fn wrong(&self, why: String) -> Error {
@@ -143,25 +157,47 @@ mod tests {
 
     #[test]
     fn a_program_without_slash_is_sought_in_path() {
-        let found = plan(r#"{"args":["sh"],"cwd":"/"}"#).unwrap().find(Some("/nowhere:/bin"));
+        let found = plan(r#"{"args":["sh"],"cwd":"/"}"#)
+            .unwrap()
+            .find(Some("/nowhere:/bin"));
         assert_eq!(found.unwrap().as_c_str(), c"/bin/sh");
     }
 
     #[test]
     fn what_is_missing_is_told_in_gos_words() {
-        let error = plan(r#"{"args":["nosuch"],"cwd":"/"}"#).unwrap().find(Some("/bin"));
-        assert!(error.unwrap_err().to_string().contains(
-            r#"exec: "nosuch": executable file not found in $PATH"#
-        ));
-        let error = plan(r#"{"args":["/no/such"],"cwd":"/"}"#).unwrap().find(None).unwrap_err();
-        assert!(error.to_string().contains("stat /no/such: no such file or directory"));
-        let error = plan(r#"{"args":["/etc/passwd"],"cwd":"/"}"#).unwrap().find(None).unwrap_err();
+        let error = plan(r#"{"args":["nosuch"],"cwd":"/"}"#)
+            .unwrap()
+            .find(Some("/bin"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains(r#"exec: "nosuch": executable file not found in $PATH"#)
+        );
+        let error = plan(r#"{"args":["/no/such"],"cwd":"/"}"#)
+            .unwrap()
+            .find(None)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("stat /no/such: no such file or directory")
+        );
+        let error = plan(r#"{"args":["/etc/passwd"],"cwd":"/"}"#)
+            .unwrap()
+            .find(None)
+            .unwrap_err();
         assert!(error.to_string().contains("permission denied"));
     }
 
     #[test]
     fn args_and_cwd_are_required() {
-        assert!(plan(r#"{"cwd":"/"}"#).unwrap_err().to_string().contains("process.args"));
+        assert!(
+            plan(r#"{"cwd":"/"}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("process.args")
+        );
         let error = plan(r#"{"args":["a"],"cwd":"tmp"}"#).unwrap_err();
         assert!(error.to_string().contains("process.cwd"));
     }

@@ -8,6 +8,7 @@ use super::wire::{ChildEnd, ToChild};
 use super::{init, last_mile};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, TIME, USER};
+use crate::limit::cgroup;
 use crate::plan::Plan;
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::program;
@@ -28,6 +29,7 @@ fn cross(plan: &Plan, prepared: &Prepared, channel: &ChildEnd) -> Result<bool> {
     if plan.maps.is_some() {
         channel.await_message(ToChild::Mapped)?;
     }
+    cgroup::enter(&prepared.tasks)?;
     // The mount namespace too: sources are resolved where the config's paths mean something.
     namespaces::join(&prepared.joins, 0)?;
     if plan.namespaces.has(USER) {
@@ -38,7 +40,10 @@ fn cross(plan: &Plan, prepared: &Prepared, channel: &ChildEnd) -> Result<bool> {
     }
     let flags = plan.namespaces.new & !(USER | TIME | CGROUP);
     let parent = u64::from(libc::CLONE_PARENT.cast_unsigned());
-    match clone3(flags | parent, None).doing(Doing::Clone).field("linux.namespaces")? {
+    match clone3(flags | parent, None)
+        .doing(Doing::Clone)
+        .field("linux.namespaces")?
+    {
         Cloned::Child => Ok(true),
         Cloned::Parent(pid, pidfd) => {
             channel.send_bridged(pid, pidfd.as_fd())?;

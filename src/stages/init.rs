@@ -8,6 +8,7 @@ use super::wire::{ChildEnd, ToChild};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, MOUNT, NET, PID, USER};
 use crate::isolate::{keyring, net};
+use crate::limit::cgroup;
 use crate::plan::Plan;
 use crate::rootfs::{Root, pivot};
 use crate::run::console::Console;
@@ -16,20 +17,25 @@ use crate::sys::clone::unshare;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
-use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs in the child of the clone, and never returns.
 pub(crate) fn run(plan: &Plan, prepared: &Prepared, state: &HookState, channel: ChildEnd) -> ! {
-    let init = Init { plan, prepared, state, channel: &channel, placed: Cell::new(false) };
+    let init = Init {
+        plan,
+        prepared,
+        state,
+        channel: &channel,
+    };
     match init.make() {
-        Ok(console) => {
-            let hooks = plan.hooks.has(Kind::StartContainer).then(|| {
-                let state = state.text("created", std::process::id().cast_signed());
-                (&plan.hooks, state)
-            });
-            let ending =
-                Ending { process: &plan.process, console, hooks, gate: prepared.gate.as_ref() };
+        Ok((console, state)) => {
+            let hooks = state.map(|state| (&plan.hooks, state));
+            let ending = Ending {
+                process: &plan.process,
+                console,
+                hooks,
+                gate: prepared.gate.as_ref(),
+            };
             last_mile::run(ending, channel)
         }
         Err(error) => fail(&channel, &error.within(Doing::InInit)),
@@ -41,19 +47,17 @@ struct Init<'a> {
     prepared: &'a Prepared,
     state: &'a HookState,
     channel: &'a ChildEnd,
-    /// The parent said that we are in our cgroup, and the cgroup namespace is made.
-    placed: Cell<bool>,
 }
 
 impl Init<'_> {
     /// All that needs the host or its privileges. Every part of the plan is named here: one that
     /// nobody applies does not compile.
-    fn make(&self) -> Result<Option<Console>> {
+    fn make(&self) -> Result<(Option<Console>, Option<Vec<u8>>)> {
         let Plan {
             namespaces,
-            maps: _,    // the parent, for the bridge
-            times: _,   // the bridge
-            cgroup: _,  // the parent
+            maps: _,   // the parent, for the bridge
+            times: _,  // the bridge
+            cgroup: _, // prepare, the parent
             names,
             sysctls,
             keyring,
@@ -63,7 +67,7 @@ impl Init<'_> {
             hide: _,    // build
             personality,
             memory_policy,
-            hooks: _,   // build, last mile
+            hooks,
             process,
         } = self.plan;
         last_mile::enter()?;
@@ -72,8 +76,10 @@ impl Init<'_> {
             prctl::set_dumpable(false).doing(Doing::Clone)?;
         }
         if !namespaces.need_bridge() {
+            cgroup::enter(&self.prepared.tasks)?;
             namespaces::join(&self.prepared.joins, PID | USER)?;
         }
+        self.settle_cgroup()?;
         if let Some(name) = keyring {
             keyring::join(name)?;
         }
@@ -85,7 +91,6 @@ impl Init<'_> {
         let console = if namespaces.has(MOUNT) {
             self.build()?
         } else {
-            self.settle_cgroup()?;
             sysctls_through_own_procfs(sysctls)?;
             pivot::change_root(&self.plan.root.c_path)?;
             None
@@ -106,21 +111,19 @@ impl Init<'_> {
         last_mile::set_labels(&process.labels)?;
         self.channel.send_ready()?;
         self.channel.await_message(ToChild::Proceed)?;
-        Ok(console)
+        let state = hooks
+            .has(Kind::StartContainer)
+            .then(|| self.state.text(true, own_pid()));
+        Ok((console, state.transpose()?))
     }
 
-    /// Waits until we are in our cgroup and makes that the root of the cgroup namespace.
-    ///
-    /// On v1 the parent moves us, which takes long: only a cgroup mount has to wait for it.
+    /// Makes our cgroup the root of the cgroup namespace.
     fn settle_cgroup(&self) -> Result<()> {
-        if self.placed.replace(true) {
-            return Ok(());
-        }
-        if self.prepared.moves() {
-            self.channel.await_message(ToChild::Placed)?;
-        }
         if self.plan.namespaces.new & CGROUP != 0 {
-            unshare(CGROUP).doing(Doing::CreateNamespaces).on("cgroup").field("linux.namespaces")?;
+            unshare(CGROUP)
+                .doing(Doing::CreateNamespaces)
+                .on("cgroup")
+                .field("linux.namespaces")?;
         }
         // Only now do the cgroup's cpus bound us instead of the caller's.
         crate::tune::affinity::reset();
@@ -129,7 +132,16 @@ impl Init<'_> {
 
     /// The root filesystem, from clone to pivot.
     fn build(&self) -> Result<Option<Console>> {
-        let Plan { root: asked, mounts, devices, hide, hooks, process, sysctls, .. } = self.plan;
+        let Plan {
+            root: asked,
+            mounts,
+            devices,
+            hide,
+            hooks,
+            process,
+            sysctls,
+            ..
+        } = self.plan;
         // Peers of the host's mounts must be copied before `/` is cut off, all else after.
         let keep = asked.propagation.filter(|(flag, _)| *flag == shared());
         if keep.is_none() {
@@ -140,27 +152,25 @@ impl Init<'_> {
             pivot::seclude(None)?;
         }
         for (index, mount) in mounts.iter().enumerate() {
-            if mount.is_cgroup() {
-                self.settle_cgroup()?;
-            }
             let source = sources.get_mut(index).and_then(Option::take);
             mount.mount(&root, source, &self.prepared.view)?;
         }
         if let Some(devices) = devices {
             devices.make(&root)?;
         }
-        self.settle_cgroup()?;
         if [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer]
             .iter()
             .any(|kind| hooks.has(*kind))
         {
             // These may look at the mounts, and add to them, at the bundle's rootfs.
-            root.surface().doing(Doing::Pivot).on(asked.path.display()).field("root.path")?;
+            root.surface()
+                .doing(Doing::Pivot)
+                .on(asked.path.display())
+                .field("root.path")?;
             self.channel.send_want_hooks()?;
             self.channel.await_message(ToChild::HooksDone)?;
             if hooks.has(Kind::CreateContainer) {
-                let pid = std::process::id().cast_signed();
-                hooks.run(Kind::CreateContainer, &self.state.text("creating", pid))?;
+                hooks.run(Kind::CreateContainer, &self.state.text(false, own_pid())?)?;
             }
         }
         let console = match &process.terminal {
@@ -191,7 +201,10 @@ impl Init<'_> {
         let c_path = &self.plan.root.c_path;
         if let Some(early) = &self.prepared.early {
             let copy = |tree: &OwnedFd| tree.try_clone().doing(Doing::OpenSource);
-            let sources = early.sources.iter().map(|tree| tree.as_ref().map(copy).transpose());
+            let sources = early
+                .sources
+                .iter()
+                .map(|tree| tree.as_ref().map(copy).transpose());
             return Ok((
                 Root::of_tree(copy(&early.root)?, c_path)?,
                 sources.collect::<Result<_>>()?,
@@ -199,11 +212,21 @@ impl Init<'_> {
         }
         let root = Root::open(c_path)?;
         let sources = match all {
-            true => self.plan.mounts.iter().map(|m| m.clone_source()).collect::<Result<_>>()?,
+            true => self
+                .plan
+                .mounts
+                .iter()
+                .map(|m| m.clone_source())
+                .collect::<Result<_>>()?,
             false => Vec::new(),
         };
         Ok((root, sources))
     }
+}
+
+/// In the container's pid namespace: the only number that means something to hooks in there.
+fn own_pid() -> i32 {
+    std::process::id().cast_signed()
 }
 
 fn shared() -> u64 {

@@ -74,7 +74,12 @@ fn become_program(
     ending: Ending<'_>,
     channel: &mut Option<ChildEnd>,
 ) -> Result<std::convert::Infallible> {
-    let Ending { process, console, hooks, gate } = ending;
+    let Ending {
+        process,
+        console,
+        hooks,
+        gate,
+    } = ending;
     let seccomp = process.seccomp.as_ref();
     if process.no_new_privileges {
         prctl::set_no_new_privs().doing(Doing::SetNoNewPrivileges)?;
@@ -131,7 +136,9 @@ fn become_program(
 
 /// Loads the filter, and hands its listener over if it has one.
 fn load(seccomp: Option<&Seccomp>, channel: Option<&ChildEnd>) -> Result<()> {
-    let Some(listener) = seccomp.map(Seccomp::load).transpose()?.flatten() else { return Ok(()) };
+    let Some(listener) = seccomp.map(Seccomp::load).transpose()?.flatten() else {
+        return Ok(());
+    };
     if let Some(channel) = channel {
         channel.send_listener(listener.as_fd())?;
         channel.await_message(ToChild::Taken)?;
@@ -152,6 +159,9 @@ fn await_start(gate: &Gate) -> Result<()> {
 
 /// Closes for real all that neither the program gets nor we need. What is left is close-on-exec.
 fn close_all_but(process: &ProcessPlan, keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd().cast_unsigned())
+        .collect();
     fd::close_all_but(process.fds.end(), &mut keep).doing(Doing::CloseFds)
 }

@@ -10,14 +10,14 @@
 //!  | write id maps --- Mapped -> become root in there; time
 //!  |                             clone3(NEW*, CLONE_PARENT) -> (the same script)
 //!  |<-- Bridged{pid, pidfd} ---- exit
-//! [v1: move into the cgroup] --- Placed -------------------->  cgroup namespace (its root = ours)
-//! limits, device rules,                                        keyring, names, lo up
-//! oom score   (meanwhile)                                      root, mounts, /dev
+//! limits, oom score                                            enter the cgroup (v1), then its
+//!   (meanwhile)                                                namespace; keyring, names, lo up
+//!                                                              root, mounts, /dev
 //! prestart, createRuntime <----- WantHooks ------------------  (only if there are such hooks)
 //!                                HooksDone ----------------->  createContainer hooks
 //!                                                              console, sysctl, read-only, masks
 //!                                                              pivot_root, propagation, tune, labels
-//! rlimits, state.json, pid file <- Ready --------------------
+//! device rules, rlimits, state <-- Ready --------------------
 //!                                Proceed ------------------->  become: groups, ids, capabilities
 //! seccomp listener -> agent <--- Listener{fd} ---------------
 //! EOF: created, exit 0 <-------- (socket closed) ------------  wait for `start` at exec.fifo
@@ -32,9 +32,11 @@
 
 pub(crate) mod bridge;
 pub(crate) mod init;
+pub(crate) mod join;
 
 pub(crate) mod last_mile;
 pub(crate) mod parent;
 pub(crate) mod prepare;
+pub mod seal;
 
 pub(crate) mod wire;

@@ -21,8 +21,6 @@ pub(crate) struct Child {
     /// In our pid namespace.
     pub(crate) pid: i32,
     pidfd: OwnedFd,
-    /// The process in between, until it has made the init.
-    bridge: Option<(i32, OwnedFd)>,
     channel: ParentEnd,
     released: bool,
 }
@@ -48,9 +46,11 @@ pub(crate) fn spawn(plan: &Plan, prepared: &Prepared, hook_state: &HookState) ->
         true => plan.namespaces.new & USER,
         false => plan.namespaces.new & !CGROUP,
     };
-    let cloned = clone3(flags, prepared.birthplace()).doing(Doing::Clone).hint(
-        "ENOSPC, EUSERS: a limit of /proc/sys/user; EINVAL: the kernel lacks a namespace type",
-    );
+    let cloned = clone3(flags, prepared.birthplace())
+        .doing(Doing::Clone)
+        .hint(
+            "ENOSPC, EUSERS: a limit of /proc/sys/user; EINVAL: the kernel lacks a namespace type",
+        );
     match cloned? {
         Cloned::Child => {
             drop(ours);
@@ -60,23 +60,28 @@ pub(crate) fn spawn(plan: &Plan, prepared: &Prepared, hook_state: &HookState) ->
             }
         }
         Cloned::Parent(pid, pidfd) => {
-            let bridge = bridged.then(|| Ok((pid, pidfd.try_clone().doing(Doing::Clone)?)));
-            Ok(Child { pid, pidfd, bridge: bridge.transpose()?, channel: ours, released: false })
+            drop(theirs);
+            Ok(child(pid, pidfd, ours))
         }
     }
 }
 
 /// The OCI state that hooks read, but for status and pid.
 pub(crate) trait StateForHooks {
-    fn text(&self, status: &'static str, pid: i32) -> Vec<u8>;
+    fn text(&self, created: bool, pid: i32) -> Result<Vec<u8>>;
 }
 
 /// As the stages hold it.
 pub(crate) type HookState = dyn StateForHooks;
 
-/// A process made by `join::spawn`.
-pub(crate) fn child(pid: i32, pidfd: OwnedFd, channel: ParentEnd) -> Child {
-    Child { pid, pidfd, bridge: None, channel, released: false }
+/// A process just cloned, with our end of its socket.
+pub(super) fn child(pid: i32, pidfd: OwnedFd, channel: ParentEnd) -> Child {
+    Child {
+        pid,
+        pidfd,
+        channel,
+        released: false,
+    }
 }
 
 impl Child {
@@ -92,24 +97,15 @@ impl Child {
         midwife: &mut dyn Midwife,
     ) -> Result<()> {
         let cgroup = &prepared.cgroup;
-        if prepared.moves() {
-            cgroup.place(self.pid)?;
-        }
-        if self.bridge.is_some() {
+        if plan.namespaces.need_bridge() {
             if let Some(maps) = &plan.maps {
                 maps.write(self.pid)?;
                 self.channel.send(ToChild::Mapped)?;
             }
-            match self.receive(Some(cgroup))? {
-                FromChild::Bridged(pid, pidfd) => {
-                    (self.pid, self.pidfd) = (pid, pidfd);
-                    self.reap_bridge();
-                }
+            match self.next(Some(cgroup))? {
+                FromChild::Bridged(pid, pidfd) => self.replace(pid, pidfd),
                 _ => return Err(out_of_order()),
             }
-        }
-        if prepared.moves() {
-            self.channel.send(ToChild::Placed)?;
         }
         // While the child makes its mounts.
         cgroup.apply(&plan.cgroup)?;
@@ -153,7 +149,8 @@ impl Child {
         }
     }
 
-    fn receive(&self, cgroup: Option<&Cgroup>) -> Result<FromChild> {
+    /// The next message; there must be one.
+    pub(super) fn next(&self, cgroup: Option<&Cgroup>) -> Result<FromChild> {
         match self.receive_unless_over(cgroup, false)? {
             Some(message) => Ok(message),
             None => Err(out_of_order()),
@@ -177,11 +174,7 @@ impl Child {
 
     /// Why a child ended that should not have.
     fn death(&self, cgroup: Option<&Cgroup>) -> Error {
-        let exit = match &self.bridge {
-            Some((_, bridge)) => reap::wait(bridge.as_fd()),
-            None => reap::wait(self.pidfd.as_fd()),
-        };
-        let why = match exit {
+        let why = match reap::wait(self.pidfd.as_fd()) {
             Ok(Exit::Code(code)) => format!("it exited with status {code} before it was ready"),
             Ok(Exit::Killed(signal)) => format!("it was killed by signal {signal}"),
             Err(errno) => format!("it is gone ({errno})"),
@@ -195,12 +188,12 @@ impl Child {
         error
     }
 
-    /// The bridge has done its work and exits by itself.
-    fn reap_bridge(&mut self) {
-        if let Some((_, bridge)) = self.bridge.take() {
-            // It was cloned by us: it can be reaped, and nothing depends on how it ended.
-            reap::wait(bridge.as_fd()).ok();
-        }
+    /// The bridge has done its work and exits by itself: what it made is our child now.
+    pub(super) fn replace(&mut self, pid: i32, pidfd: OwnedFd) {
+        let bridge = std::mem::replace(&mut self.pidfd, pidfd);
+        self.pid = pid;
+        // It was cloned by us: it can be reaped, and nothing depends on how it ended.
+        reap::wait(bridge.as_fd()).ok();
     }
 
     /// The process lives on, whatever becomes of us.
@@ -214,12 +207,10 @@ impl Drop for Child {
         if self.released {
             return;
         }
-        let bridge = self.bridge.take();
-        for fd in bridge.iter().map(|(_, fd)| fd.as_fd()).chain([self.pidfd.as_fd()]) {
-            // It may be gone already; reaping says no more than that.
-            pidfd::send_signal(fd, libc::SIGKILL).ok();
-            reap::wait(fd).ok();
-        }
+        // It may be gone already; reaping says no more than that. What a bridge has made dies with
+        // it, by PR_SET_PDEATHSIG or at the socket's end.
+        pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL).ok();
+        reap::wait(self.pidfd.as_fd()).ok();
     }
 }
 

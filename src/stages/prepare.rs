@@ -28,6 +28,8 @@ pub(crate) struct Prepared {
     pub(crate) joins: Vec<Opened>,
     pub(crate) cgroup: Cgroup,
     pub(crate) view: View,
+    /// On v1: the files by which the process puts itself into its cgroup.
+    pub(crate) tasks: Vec<OwnedFd>,
     /// Trees cloned with the privileges of the host's root, for a container whose root has less;
     /// empty when init clones them itself.
     pub(crate) early: Option<Early>,
@@ -56,25 +58,35 @@ impl Prepared {
             .field("root.path")?;
         let early = Early::clone_for(plan)?;
         let cgroup = plan.cgroup.make()?;
-        let view = if plan.mounts.iter().any(crate::rootfs::mounts::Mount::is_cgroup) {
+        let view = if plan
+            .mounts
+            .iter()
+            .any(crate::rootfs::mounts::Mount::is_cgroup)
+        {
             cgroup.view(plan.namespaces.has(CGROUP))
         } else {
             View::default()
         };
-        Ok(Self { joins, cgroup, view, early, console, gate, keep: false })
+        let mut out = Self {
+            joins,
+            cgroup,
+            view,
+            tasks: Vec::new(),
+            early,
+            console,
+            gate,
+            keep: false,
+        };
+        out.tasks = out.cgroup.tasks()?;
+        Ok(out)
     }
 
     /// The cgroup v2 directory to be born in.
     pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
         match self.cgroup.entry() {
             Entry::CloneInto(dir) => Some(dir),
-            Entry::MovePid | Entry::Stay => None,
+            _ => None,
         }
-    }
-
-    /// Whether the parent has to move the process into its cgroup.
-    pub(crate) fn moves(&self) -> bool {
-        matches!(self.cgroup.entry(), Entry::MovePid)
     }
 
     /// The container lives: what was made for it stays.
@@ -106,16 +118,28 @@ impl Early {
             plan,
         )?;
         let sources = plan.mounts.iter().map(|mount| {
-            mount.clone_source()?.map(|tree| seclude(tree, plan)).transpose()
+            mount
+                .clone_source()?
+                .map(|tree| seclude(tree, plan))
+                .transpose()
         });
-        Ok(Some(Self { root, sources: sources.collect::<Result<_>>()? }))
+        Ok(Some(Self {
+            root,
+            sources: sources.collect::<Result<_>>()?,
+        }))
     }
 }
 
 /// What init gives its copies of the host's mounts by changing `/` first, see `pivot::seclude`.
 fn seclude(tree: OwnedFd, plan: &Plan) -> Result<OwnedFd> {
-    let flag = plan.root.propagation.map_or(MsFlags::MS_SLAVE.bits(), |(flag, _)| flag);
-    let attr = MountAttr { propagation: flag, ..Default::default() };
+    let flag = plan
+        .root
+        .propagation
+        .map_or(MsFlags::MS_SLAVE.bits(), |(flag, _)| flag);
+    let attr = MountAttr {
+        propagation: flag,
+        ..Default::default()
+    };
     mount::set_attributes(tree.as_fd(), &attr, true)
         .doing(Doing::SetPropagation)
         .field("linux.rootfsPropagation")?;

@@ -21,8 +21,6 @@ const PACKET: usize = 4096;
 pub(crate) enum ToChild {
     /// The id maps of the new user namespace are written.
     Mapped = 1,
-    /// The process is in its cgroup, in every hierarchy.
-    Placed,
     /// prestart and createRuntime hooks are through.
     HooksDone,
     /// All limits hold and the state is written: become the container.
@@ -61,9 +59,13 @@ pub(crate) struct ChildEnd(OwnedFd);
 
 /// Both ends, close-on-exec.
 pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .doing(Doing::Talk)?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .doing(Doing::Talk)?;
     Ok((ParentEnd(ours), ChildEnd(theirs)))
 }
 
@@ -157,7 +159,9 @@ impl ChildEnd {
     }
 
     fn write(&self, packet: &[u8]) -> Result<()> {
-        nix::unistd::write(&self.0, packet).map(drop).doing(Doing::Talk)
+        nix::unistd::write(&self.0, packet)
+            .map(drop)
+            .doing(Doing::Talk)
     }
 }
 
@@ -174,7 +178,9 @@ mod tests {
     #[test]
     fn an_error_arrives_as_it_was_sent() {
         let (parent, child) = pair().unwrap();
-        let error = Error::os(Doing::Mount, Errno::EPERM).on("proc").field("mounts[0]");
+        let error = Error::os(Doing::Mount, Errno::EPERM)
+            .on("proc")
+            .field("mounts[0]");
         child.send_failure(&error);
         match parent.receive().unwrap() {
             Some(FromChild::Failed(got)) => assert_eq!(got, error),

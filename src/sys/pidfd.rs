@@ -1,7 +1,10 @@
 //! pidfds: processes by a handle that no other process can take over (pidfd_open(2)).
 
 use super::{check, owned};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// A handle of process `pid`; ESRCH: there is none.
 pub(crate) fn open(pid: i32) -> nix::Result<OwnedFd> {
@@ -27,5 +30,58 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> nix::Result<()>
 /// A copy of fd `number` of the process: pidfd_getfd(2).
 pub(crate) fn get_fd(pidfd: BorrowedFd<'_>, number: i32) -> nix::Result<OwnedFd> {
     // SAFETY: integers only; the result is a new fd, close-on-exec by definition.
-    unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0)) }
+    unsafe {
+        owned(libc::syscall(
+            libc::SYS_pidfd_getfd,
+            pidfd.as_raw_fd(),
+            number,
+            0,
+        ))
+    }
+}
+
+/// Waits until the process has ended, reaped or not; `false` if it outlives `patience`.
+///
+/// Works for processes that are not our children.
+pub(crate) fn wait(pidfd: BorrowedFd<'_>, patience: Duration) -> nix::Result<bool> {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], left) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, id};
+
+    #[test]
+    fn a_living_process_can_be_asked_and_outlives_a_short_wait() {
+        let own = open(id().cast_signed()).expect("pidfd of ourselves");
+        assert_eq!(send_signal(own.as_fd(), 0), Ok(()));
+        assert_eq!(wait(own.as_fd(), Duration::from_millis(1)), Ok(false));
+        assert_eq!(send_signal(own.as_fd(), 4096), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn a_killed_process_ends_the_wait() {
+        let mut child = Command::new("sleep").arg("100").spawn().expect("sleep");
+        let pidfd = open(child.id().cast_signed()).expect("pidfd");
+        assert_eq!(send_signal(pidfd.as_fd(), libc::SIGKILL), Ok(()));
+        assert_eq!(wait(pidfd.as_fd(), Duration::from_secs(10)), Ok(true));
+        child.wait().expect("reap");
+        assert_eq!(send_signal(pidfd.as_fd(), 0), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_pid_that_is_none_is_refused() {
+        assert_eq!(open(0).err(), Some(Errno::EINVAL));
+    }
 }

@@ -31,6 +31,10 @@ impl Affinity {
         })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.initial.is_none() && self.last.is_none()
+    }
+
     pub(crate) fn set_initial(&self) -> Result<()> {
         set(self.initial.as_deref(), "initial")
     }

@@ -14,13 +14,7 @@ use machine::{Call, run};
 use oci_spec::runtime::LinuxSeccomp;
 
 const DOCKER: &str = include_str!("../testdata/docker-x86_64.json");
-const ABIS: [Abi; 5] = [
-    Abi::X86_64,
-    Abi::X86,
-    Abi::X32,
-    Abi::Arm,
-    Abi::Aarch64,
-];
+const ABIS: [Abi; 5] = [Abi::X86_64, Abi::X86, Abi::X32, Abi::Arm, Abi::Aarch64];
 
 fn profile(json: &str) -> LinuxSeccomp {
     serde_json::from_str(json).unwrap()

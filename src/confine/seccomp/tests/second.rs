@@ -49,8 +49,16 @@ fn seccompiler_agrees() {
     let mut compared = 0;
     for number in 0..1024 {
         for args in vectors(&profile(&json)) {
-            let call = Call { arch: 0xc000_003e, number, args };
-            assert_eq!(run(first.program(), &call).0, run(&second, &call).0, "{call:x?}");
+            let call = Call {
+                arch: 0xc000_003e,
+                number,
+                args,
+            };
+            assert_eq!(
+                run(first.program(), &call).0,
+                run(&second, &call).0,
+                "{call:x?}"
+            );
             compared += 1;
         }
     }

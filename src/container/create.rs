@@ -1,0 +1,304 @@
+//! `create` and `run`: from a bundle to a container that waits for `start`, or runs.
+#![forbid(unsafe_code)]
+
+use super::request::check_console;
+use super::state::Namespaces;
+use super::state::{FORMAT, Private};
+use super::status::start_time;
+use super::{Container, Slot, State, Status, Store};
+use crate::bundle::Bundle;
+use crate::bundle::config::Config;
+use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::host::Host;
+use crate::log;
+use crate::plan::Plan;
+use crate::plan::wishes::Wishes;
+use crate::run::console;
+use crate::run::foreground::{Foreground, Options};
+use crate::run::hooks::Kind;
+use crate::stages::parent::{self, Child, Midwife, StateForHooks};
+use crate::stages::prepare::{Gate, Prepared};
+use crate::sys::signal;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Creates a container: its process waits at the exec fifo.
+///
+/// # Errors
+/// The id is taken, the bundle or its config is wrong, or a step failed. Nothing is left behind.
+pub fn create(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<()> {
+    // If our caller ignores SIGCHLD, hooks vanish with their exit status.
+    signal::restore_default(libc::SIGCHLD).doing(Doing::Signal)?;
+    make(store, id, bundle, wishes, None)
+        .map(drop)
+        .within(Doing::Create)
+        .on(id)
+}
+
+/// Creates and starts a container; in the foreground, waits for it and deletes it.
+///
+/// The value is the program's exit status, 128+n after signal n; 0 when detached.
+///
+/// # Errors
+/// As [`create`], and when the program cannot be executed.
+pub fn run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<i32> {
+    let mut made = made_to_run(store, id, bundle, wishes)
+        .within(Doing::Run)
+        .on(id)?;
+    let Some(foreground) = made.foreground.take() else {
+        return Ok(0);
+    };
+    let status = foreground
+        .wait(made.child.pid, made.child.pidfd())
+        .within(Doing::Run)
+        .on(id);
+    if !wishes.keep {
+        super::delete(store, id, true).within(Doing::Run).on(id)?;
+    }
+    status
+}
+
+struct Made {
+    container: Container,
+    child: Child,
+    foreground: Option<Foreground>,
+}
+
+fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<Made> {
+    let mut foreground = None;
+    if wishes.detach {
+        signal::restore_default(libc::SIGCHLD).doing(Doing::Signal)?;
+    }
+    let made = make(store, id, bundle, wishes, Some(&mut foreground))?;
+    let mut made = Made { foreground, ..made };
+    if let Err(error) = made.container.run_poststart() {
+        // config.md: a failed poststart hook is an error, and the container is stopped.
+        super::delete(store, id, true)?;
+        return Err(error);
+    }
+    if let Some(foreground) = &mut made.foreground {
+        foreground.receive_console()?;
+    }
+    Ok(made)
+}
+
+/// `run`: where the foreground goes, if it is to be one; `None` for `create`.
+fn make(
+    store: &Store,
+    id: &str,
+    bundle: &Path,
+    wishes: &Wishes,
+    run: Option<&mut Option<Foreground>>,
+) -> Result<Made> {
+    let host = Host::new();
+    let bundle = Bundle::open(bundle)?;
+    let config = bundle.config()?;
+    let mut warnings = Vec::new();
+    let plan = Plan::new(id, &bundle.dir, &config, wishes, &host, &mut warnings)?;
+    for warning in &warnings {
+        log::warning(warning);
+    }
+    let terminal = plan.process.terminal.is_some();
+    check_console(wishes, terminal)?;
+    let creates = run.is_none();
+    let mut console = None;
+    if let Some(path) = wishes.console_socket.as_deref().filter(|_| terminal) {
+        console = Some(console::connect(path)?);
+    }
+    let mut foreground = None;
+    if !creates && !wishes.detach {
+        let options = Options {
+            terminal,
+            subreaper: !wishes.no_subreaper,
+        };
+        let made = foreground.insert(Foreground::new(options)?);
+        console = console.or_else(|| made.console_socket());
+    }
+    let slot = store.reserve(id)?;
+    slot.keep_config(&bundle.bytes)?;
+    let gate = match creates {
+        true => {
+            let fifos = slot.make_fifos()?;
+            Some(Gate {
+                exec: fifos.exec,
+                outcome: fifos.outcome,
+            })
+        }
+        false => None,
+    };
+    let mut prepared = Prepared::new(&plan, console, gate)?;
+    let state = new_state(id, &bundle, &config, &plan, &prepared, wishes);
+    slot.record(&state)?;
+    let hook_state = HookState(state.clone());
+    let mut child = parent::spawn(&plan, &prepared, &hook_state)?;
+    prepared.console = None;
+    prepared.gate = None;
+    let mut making = Making {
+        plan: &plan,
+        slot: &slot,
+        state,
+        wishes,
+        creates,
+    };
+    if let Err(error) = child.settle(&plan, &prepared, &mut making) {
+        drop(child);
+        // config.md: "the poststop hooks" are called for a container that failed to be created.
+        let state = making.state.for_hooks(Status::Stopped)?;
+        for failure in plan.hooks.run_all(Kind::Poststop, &state) {
+            log::warning(&failure);
+        }
+        return Err(error);
+    }
+    let state = making.state;
+    let container = slot.commit(state)?;
+    child.release();
+    prepared.keep();
+    if let Some(run) = run {
+        *run = foreground;
+    }
+    Ok(Made {
+        container,
+        child,
+        foreground: None,
+    })
+}
+
+fn new_state(
+    id: &str,
+    bundle: &Bundle,
+    config: &Config,
+    plan: &Plan,
+    prepared: &Prepared,
+    wishes: &Wishes,
+) -> State {
+    let names = crate::isolate::namespaces::Namespaces::names;
+    State {
+        oci_version: config.oci_version.clone(),
+        id: id.to_owned(),
+        status: Status::Creating,
+        pid: 0,
+        bundle: bundle.dir.clone(),
+        annotations: config.annotations.clone(),
+        created: log::time::rfc3339_nano(std::time::SystemTime::now()),
+        owner: nix::unistd::geteuid().as_raw(),
+        rootfs: plan.root.path.clone(),
+        creel: Private {
+            format: FORMAT,
+            start_time: 0,
+            cgroup: prepared.cgroup.record(),
+            namespaces: Namespaces {
+                own: names(plan.namespaces.new),
+                joined: names(plan.namespaces.joined),
+            },
+            systemd_cgroup: wishes.systemd_cgroup,
+            config_digest: None,
+        },
+    }
+}
+
+/// The state as hooks inside the container see it.
+struct HookState(State);
+
+impl StateForHooks for HookState {
+    fn text(&self, created: bool, pid: i32) -> Result<Vec<u8>> {
+        let status = if created {
+            Status::Created
+        } else {
+            Status::Creating
+        };
+        State {
+            pid,
+            ..self.0.clone()
+        }
+        .for_hooks(status)
+    }
+}
+
+/// What happens around a container's first process.
+struct Making<'a> {
+    plan: &'a Plan,
+    slot: &'a Slot,
+    state: State,
+    wishes: &'a Wishes,
+    creates: bool,
+}
+
+impl Making<'_> {
+    fn note_pid(&mut self, child: &Child) -> Result<()> {
+        self.state.pid = child.pid;
+        self.state.creel.start_time = start_time(child.pid).unwrap_or(0);
+        Ok(())
+    }
+}
+
+impl Midwife for Making<'_> {
+    fn run_hooks(&mut self, child: &Child) -> Result<()> {
+        self.note_pid(child)?;
+        // So that hooks, and whoever cleans up after a killed `create`, find the process.
+        self.slot.record(&self.state)?;
+        parent::run_early_hooks(self.plan, &self.state.for_hooks(Status::Creating)?)
+    }
+
+    fn ready(&mut self, child: &Child) -> Result<()> {
+        self.note_pid(child)?;
+        self.state.status = if self.creates {
+            Status::Created
+        } else {
+            Status::Running
+        };
+        self.slot.record(&self.state)?;
+        send_pid(self.wishes, child)
+    }
+
+    fn listener(&mut self, child: &Child, listener: OwnedFd) -> Result<()> {
+        send_listener(
+            self.plan.process.seccomp.as_ref(),
+            &self.state,
+            child,
+            &listener,
+        )
+    }
+}
+
+/// Tells the caller of the process: `--pid-file`, `--pidfd-socket`.
+pub(super) fn send_pid(wishes: &Wishes, child: &Child) -> Result<()> {
+    if let Some(path) = &wishes.pidfd_socket {
+        let socket = console::connect(path)
+            .within(Doing::SendPidfd)
+            .on(path.display())?;
+        console::send_master(socket.as_fd(), child.pidfd(), "pidfd").within(Doing::SendPidfd)?;
+    }
+    let Some(path) = &wishes.pid_file else {
+        return Ok(());
+    };
+    write_pid_file(path, child.pid)
+}
+
+/// Readers see no file or the whole number, without newline as runc writes it.
+fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}"));
+    std::fs::write(&new, pid.to_string())
+        .and_then(|()| std::fs::rename(&new, path))
+        .doing(Doing::WritePidFile)
+        .on(path.display())
+}
+
+/// Hands a seccomp listener to the agent of `linux.seccomp.listenerPath`.
+pub(super) fn send_listener(
+    seccomp: Option<&crate::confine::seccomp::Seccomp>,
+    state: &State,
+    child: &Child,
+    listener: &OwnedFd,
+) -> Result<()> {
+    let Some(agent) = seccomp.and_then(|seccomp| seccomp.listener()) else {
+        return Err(Error::rule(Doing::SendListener, "there is no agent for it"));
+    };
+    let state = State {
+        pid: child.pid,
+        ..state.clone()
+    };
+    let state = serde_json::from_slice(&state.for_hooks(Status::Creating)?)
+        .map_err(|error| Error::rule(Doing::SendListener, error.to_string()))?;
+    agent.send(child.pid, state, listener.as_fd())
+}

@@ -1,0 +1,162 @@
+//! The script of an exec'd process: join the container, last mile.
+#![forbid(unsafe_code)]
+
+use super::last_mile::{self, Ending};
+use super::parent::{Child, child, fail};
+use super::wire::{self, ChildEnd, FromChild, ToChild};
+use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::isolate::namespaces::{PID, USER};
+use crate::limit::cgroup::{Cgroup, Entry};
+use crate::plan::ProcessPlan;
+use crate::run::console::Console;
+use crate::sys::clone::{Cloned, clone3, setns};
+use crate::sys::program;
+use nix::fcntl::{OFlag, open};
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, umask};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A process to join a container.
+#[derive(Debug)]
+pub(crate) struct Join<'a> {
+    pub(crate) process: &'a ProcessPlan,
+    /// The container's first process.
+    pub(crate) init: OwnedFd,
+    /// The namespaces of init that are not the runtime's.
+    pub(crate) namespaces: u64,
+    pub(crate) cgroup: &'a Cgroup,
+    /// Where the pty's master is sent.
+    pub(crate) console: Option<OwnedFd>,
+}
+
+/// Makes the process, up to its waiting for the parent's part.
+pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
+    let (ours, theirs) = wire::pair()?;
+    let tasks = join.cgroup.tasks()?;
+    // Without the host's root privileges, those of the container's user namespace must come first.
+    let by_bridge = join.namespaces & USER != 0 && !nix::unistd::geteuid().is_root();
+    if !by_bridge && join.namespaces & PID != 0 {
+        // Holds for processes that we make from now on, not for ourselves.
+        enter(join, PID)?;
+    }
+    let birthplace = match join.cgroup.entry() {
+        Entry::CloneInto(dir) => Some(dir),
+        _ => None,
+    };
+    match clone3(0, birthplace).doing(Doing::Clone)? {
+        Cloned::Child => {
+            drop(ours);
+            run(join, &tasks, by_bridge, theirs)
+        }
+        Cloned::Parent(pid, pidfd) => {
+            drop(theirs);
+            let bridge = child(pid, pidfd, ours);
+            if !by_bridge {
+                return Ok(bridge);
+            }
+            bridge.await_bridged()
+        }
+    }
+}
+
+fn run(join: &Join<'_>, tasks: &[OwnedFd], by_bridge: bool, channel: ChildEnd) -> ! {
+    let made = || -> Result<bool> {
+        last_mile::die_with_parent()?;
+        // Processes in there see us in /proc from the join on (CVE-2016-9962).
+        prctl::set_dumpable(false).doing(Doing::Clone)?;
+        join.process.affinity.set_initial()?;
+        crate::limit::cgroup::enter(tasks)?;
+        let rest = if by_bridge {
+            join.namespaces
+        } else {
+            join.namespaces & !PID
+        };
+        if rest != 0 {
+            enter(join, rest)?;
+        }
+        if !by_bridge {
+            return Ok(true);
+        }
+        let parent = u64::from(libc::CLONE_PARENT.cast_unsigned());
+        match clone3(parent, None).doing(Doing::Clone)? {
+            Cloned::Child => Ok(true),
+            Cloned::Parent(pid, pidfd) => {
+                channel.send_bridged(pid, pidfd.as_fd())?;
+                Ok(false)
+            }
+        }
+    };
+    match made().and_then(|init| init.then(|| prepare(join, &channel)).transpose()) {
+        Ok(Some(console)) => {
+            let ending = Ending {
+                process: join.process,
+                console,
+                hooks: None,
+                gate: None,
+            };
+            last_mile::run(ending, channel)
+        }
+        Ok(None) => program::exit(0),
+        Err(error) => fail(&channel, &error),
+    }
+}
+
+/// Everything between the join and the last mile.
+fn prepare(join: &Join<'_>, channel: &ChildEnd) -> Result<Option<Console>> {
+    let process = join.process;
+    last_mile::enter()?;
+    umask(Mode::empty());
+    if process.affinity.is_empty() {
+        crate::tune::affinity::reset();
+    } else {
+        process.affinity.set_final()?;
+    }
+    let console = match process.terminal {
+        Some(size) => {
+            // The container's own devpts, known by its magic, whatever the path leads to.
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let devpts = open("/dev/pts", flags, Mode::empty())
+                .doing(Doing::OpenConsole)
+                .on("/dev/pts")
+                .hint("a terminal needs a devpts at /dev/pts of the container")?;
+            let console = Console::open(devpts.as_fd())?;
+            console.resize(size)?;
+            console.give(process.user.uid)?;
+            if let Some(socket) = &join.console {
+                console.send(socket.as_fd())?;
+            }
+            Some(console)
+        }
+        None => None,
+    };
+    if let Some(scheduler) = &process.scheduler {
+        scheduler.adopt()?;
+    }
+    if let Some(io_priority) = &process.io_priority {
+        io_priority.adopt()?;
+    }
+    last_mile::set_labels(&process.labels)?;
+    channel.send_ready()?;
+    channel.await_message(ToChild::Proceed)?;
+    Ok(console)
+}
+
+/// All namespaces of `kinds` in one call: setns(2) with a pidfd, Linux 5.8.
+fn enter(join: &Join<'_>, kinds: u64) -> Result<()> {
+    setns(join.init.as_fd(), kinds)
+        .doing(Doing::JoinNamespace)
+        .on("of the container's init")
+}
+
+impl Child {
+    /// Waits for the process that this bridge makes, which takes its place.
+    fn await_bridged(mut self) -> Result<Self> {
+        match self.next(None)? {
+            FromChild::Bridged(pid, pidfd) => {
+                self.replace(pid, pidfd);
+                Ok(self)
+            }
+            _ => Err(Error::rule(Doing::Talk, "a message out of order")),
+        }
+    }
+}
