@@ -1,1 +1,67 @@
-//! container
+//! LIVE: a container between commands: found, asked, started, signalled, deleted.
+#![forbid(unsafe_code)]
+
+mod delete;
+mod hooks;
+mod kill;
+pub mod list;
+pub mod request;
+mod start;
+pub mod state;
+pub mod status;
+pub mod store;
+
+pub use delete::delete;
+pub use hooks::RunHooks;
+pub use kill::parse_signal;
+pub use list::list;
+pub use request::ExecRequest;
+pub use state::State;
+pub use status::Status;
+pub use store::{Slot, Store};
+
+use crate::error::Result;
+use store::StateDir;
+
+/// A container that was created: its state directory, opened, and what is written there.
+#[derive(Debug)]
+pub struct Container {
+    dir: StateDir,
+    state: State,
+}
+
+impl Store {
+    /// Opens a container.
+    ///
+    /// # Errors
+    /// There is none of that id, or its state cannot be read.
+    pub fn find(&self, id: &str) -> Result<Container> {
+        let dir = self.dir(id)?.ok_or_else(|| store::missing(id))?;
+        let state = dir.state()?.ok_or_else(|| store::missing(id))?;
+        Ok(Container { dir, state })
+    }
+}
+
+impl Container {
+    fn new(dir: StateDir, state: State) -> Self {
+        Self { dir, state }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.dir.id()
+    }
+
+    /// What is written of it. Ask [`status`](Self::status) for the status.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Its state directory.
+    #[must_use]
+    pub fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+}

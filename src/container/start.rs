@@ -1,0 +1,155 @@
+//! `start`: lets the waiting init go, and learns whether it became the program.
+//!
+//! Init blocks reading a byte from exec.fifo. It holds the other end of outcome.fifo too, with
+//! close-on-exec: an error comes as bytes, success as the end of the file.
+#![forbid(unsafe_code)]
+
+use super::status::Status;
+use super::store::{EXEC_FIFO, OUTCOME_FIFO, missing};
+use super::{Container, RunHooks};
+use crate::error::{Act, Doing, Error, Explain, Result};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::{read, write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Why a container of that status cannot be started, in runc's words.
+fn refusal(status: Status) -> Option<String> {
+    match status {
+        Status::Created => None,
+        Status::Stopped => Some("cannot start a container that has stopped".into()),
+        Status::Running => Some("cannot start an already running container".into()),
+        other => Some(format!("cannot start a container in the {other} state")),
+    }
+}
+
+impl Container {
+    /// Starts the container's program, then runs the poststart hooks.
+    ///
+    /// # Errors
+    /// The container is not in the `created` state, init could not become the program (its own
+    /// error is given), or a poststart hook failed: the container is killed then, as the spec asks.
+    pub fn start(&self, run: RunHooks) -> Result<()> {
+        let _lock = self.dir().lock()?;
+        // Somebody may have deleted it while we waited for the lock.
+        self.dir().state()?.ok_or_else(|| missing(self.id()))?;
+        let refused = |why: String| Error::rule(Doing::Start, why).on(self.id());
+        if let Some(why) = refusal(self.status()?) {
+            return Err(refused(why));
+        }
+        let init = self
+            .init()?
+            .ok_or_else(|| refused("init has died".into()))?;
+        self.release(init.as_fd())
+            .within(Doing::Start)
+            .on(self.id())?;
+
+        let hooks = self.hooks()?;
+        let done = self.run_hooks(
+            "poststart",
+            hooks.poststart().as_ref(),
+            Status::Running,
+            run,
+        );
+        if done.is_err()
+            && let Err(error) = self.kill(Signal::SIGKILL as i32)
+        {
+            crate::log::warning(&error);
+        }
+        done
+    }
+
+    /// Tells init to go on and waits until it has, or says why it cannot.
+    fn release(&self, init: BorrowedFd<'_>) -> Result<()> {
+        // Both ends that init holds are open for writing as well, so neither open blocks; without
+        // O_NONBLOCK, one whose init has died would.
+        let outcome = self
+            .dir()
+            .open(OUTCOME_FIFO, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
+            .doing(Doing::AwaitStart)
+            .on(OUTCOME_FIFO)?;
+        let exec = match self
+            .dir()
+            .open(EXEC_FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK)
+        {
+            // Nobody reads: init has died just now, or has gone on with a `start` that was killed
+            // before it could remove the fifo.
+            Err(Errno::ENXIO) => {
+                self.forget_fifos()?;
+                let status = self.status()?;
+                return Err(Error::rule(
+                    Doing::AwaitStart,
+                    refusal(status).unwrap_or_default(),
+                ));
+            }
+            other => other.doing(Doing::AwaitStart).on(EXEC_FIFO)?,
+        };
+        write(&exec, b"1").doing(Doing::AwaitStart).on(EXEC_FIFO)?;
+        let told = await_outcome(outcome.as_fd(), init);
+        self.forget_fifos()?;
+        match told?.as_slice() {
+            [] => Ok(()),
+            bytes => Err(Error::decode(bytes).unwrap_or_else(|| {
+                Error::rule(Doing::AwaitStart, "init failed, and its error was garbled")
+            })),
+        }
+    }
+
+    fn forget_fifos(&self) -> Result<()> {
+        self.dir().unlink(EXEC_FIFO)?;
+        self.dir().unlink(OUTCOME_FIFO)
+    }
+}
+
+/// Reads until the end of the file, or until init is gone and nothing is left to read: a hook
+/// that stole the descriptor must not keep us.
+fn await_outcome(outcome: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    let mut told = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let mut fds = [
+            PollFd::new(outcome, PollFlags::POLLIN),
+            PollFd::new(init, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other.doing(Doing::AwaitStart)?,
+        };
+        let gone = fds.last().is_some_and(|init| init.any().unwrap_or(false));
+        match read(outcome, &mut buffer) {
+            Ok(0) => return Ok(told),
+            Ok(count) => told.extend(buffer.iter().take(count)),
+            Err(Errno::EAGAIN) if gone => return Ok(told),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(Error::os(Doing::AwaitStart, errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_created_container_can_be_started() {
+        assert_eq!(refusal(Status::Created), None);
+        let texts = [
+            Status::Stopped,
+            Status::Running,
+            Status::Paused,
+            Status::Creating,
+        ]
+        .map(|status| refusal(status).expect("refused"));
+        assert_eq!(
+            texts,
+            [
+                "cannot start a container that has stopped",
+                "cannot start an already running container",
+                "cannot start a container in the paused state",
+                "cannot start a container in the creating state",
+            ]
+        );
+    }
+}

@@ -1,0 +1,467 @@
+//! Where containers are remembered: one directory each below the state root.
+//!
+//! `<root>/<id>/` holds `state.json`, `config.json`, `lock`, and until `start` the two fifos.
+//! Every act on it is relative to a directory descriptor. The root is trusted: it is ours, on a
+//! tmpfs, so nothing is ever synced.
+#![forbid(unsafe_code)]
+
+use super::state::State;
+use crate::error::{Act, Doing, Error, Explain, Result};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
+use std::fs::{DirBuilder, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(super) const STATE: &str = "state.json";
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const EXEC_FIFO: &str = "exec.fifo";
+pub(super) const OUTCOME_FIFO: &str = "outcome.fifo";
+const LOCK: &str = "lock";
+
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_RDONLY);
+
+/// How long an act waits for another one on the same container.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The state root.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: PathBuf,
+    given: bool,
+}
+
+impl Store {
+    /// The root that the caller named: it must exist to be listed.
+    #[must_use]
+    pub fn given(path: PathBuf) -> Self {
+        Self { path, given: true }
+    }
+
+    /// The usual root: not there means no containers yet.
+    #[must_use]
+    pub fn standard(path: PathBuf) -> Self {
+        Self { path, given: false }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes an id for a container to be. Dropping the slot gives it back.
+    ///
+    /// # Errors
+    /// The id is malformed or taken, or the root cannot be written.
+    pub fn reserve(&self, id: &str) -> Result<Slot> {
+        check_id(id)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .doing(Doing::OpenStore)
+            .on(self.path.display())?;
+        let root = open(
+            &self.path,
+            OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .doing(Doing::OpenStore)
+        .on(self.path.display())?;
+        match mkdirat(&root, id, Mode::from_bits_truncate(0o711)) {
+            Err(Errno::EEXIST) => Err(Error::rule(
+                Doing::ReserveState,
+                "container with given ID already exists",
+            )),
+            other => other.doing(Doing::ReserveState),
+        }
+        .on(id)?;
+        let fd = openat(&root, id, DIRECTORY, Mode::empty())
+            .doing(Doing::ReserveState)
+            .on(id)?;
+        let dir = StateDir {
+            root,
+            fd,
+            id: id.into(),
+            path: self.path.join(id),
+        };
+        let lock = dir.lock()?;
+        Ok(Slot {
+            dir: Some(dir),
+            lock: Some(lock),
+        })
+    }
+
+    /// The directory of a container, whatever is in it; `None` if there is none.
+    ///
+    /// # Errors
+    /// The id is malformed or the directory cannot be opened.
+    pub fn dir(&self, id: &str) -> Result<Option<StateDir>> {
+        check_id(id)?;
+        let root = match open(
+            &self.path,
+            OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        ) {
+            Err(Errno::ENOENT) => return Ok(None),
+            other => other.doing(Doing::OpenStore).on(self.path.display())?,
+        };
+        match openat(&root, id, DIRECTORY, Mode::empty()) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => {
+                let fd = other.doing(Doing::FindContainer).on(id)?;
+                Ok(Some(StateDir {
+                    root,
+                    fd,
+                    id: id.into(),
+                    path: self.path.join(id),
+                }))
+            }
+        }
+    }
+
+    /// The names of all directories in the root, sorted.
+    ///
+    /// # Errors
+    /// The root cannot be read, or was named by the caller and is not there.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.given => {
+                return Ok(Vec::new());
+            }
+            other => other.doing(Doing::OpenStore).on(self.path.display())?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.doing(Doing::OpenStore).on(self.path.display())?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                ids.extend(entry.file_name().into_string().ok());
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+/// An id becomes a file name, part of a cgroup path and of a unit name.
+///
+/// # Errors
+/// It has other characters than `A-Za-z0-9_+-.`, is `.` or `..`, or is empty or too long.
+pub fn check_id(id: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    let why = if id.is_empty() {
+        "container id cannot be empty"
+    } else if id == "." || id == ".." || !id.chars().all(allowed) {
+        "invalid container ID format"
+    } else if id.len() > 1024 {
+        "invalid container ID format: longer than 1024 bytes"
+    } else {
+        return Ok(());
+    };
+    Err(Error::rule(Doing::CheckId, why).on(format_args!("{id:?}")))
+}
+
+/// The state directory of one container.
+#[derive(Debug)]
+pub struct StateDir {
+    root: OwnedFd,
+    fd: OwnedFd,
+    id: Box<str>,
+    path: PathBuf,
+}
+
+/// The right to change a container: held by one process at a time.
+///
+/// Released when dropped, by an explicit unlock: a forked child that still has a copy of the
+/// descriptor cannot keep it.
+#[derive(Debug)]
+#[must_use]
+pub struct Lock(#[allow(dead_code)] Flock<OwnedFd>);
+
+impl StateDir {
+    /// The container's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where it is, for messages and for what takes paths only.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Locks the container, waiting for whoever else is at it.
+    ///
+    /// # Errors
+    /// Somebody holds it for longer than ten seconds.
+    pub fn lock(&self) -> Result<Lock> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
+            }
+            if Instant::now() > end {
+                return Err(Error::os(Doing::LockState, Errno::ETIMEDOUT)
+                    .on(&self.id)
+                    .hint("another command is at work on it"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Locks the container unless somebody else has.
+    pub(super) fn try_lock(&self) -> Result<Option<Lock>> {
+        let flags = OFlag::O_CREAT | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd = match openat(&self.fd, LOCK, flags, Mode::from_bits_truncate(0o600)) {
+            // The directory itself has been removed.
+            Err(Errno::ENOENT) => return Err(missing(&self.id)),
+            other => other.doing(Doing::LockState).on(&self.id)?,
+        };
+        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Lock(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(Error::os(Doing::LockState, errno).on(&self.id)),
+        }
+    }
+
+    /// What state.json says; `None` if it was never written.
+    ///
+    /// # Errors
+    /// It cannot be read or understood.
+    pub fn state(&self) -> Result<Option<State>> {
+        let Some(bytes) = self.read(STATE)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::rule(Doing::ReadState, error.to_string()).on(&self.id))
+    }
+
+    /// The config.json that the container was created from; `None` if it was never kept.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn config(&self) -> Result<Option<Vec<u8>>> {
+        self.read(CONFIG)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let file = match openat(&self.fd, name, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            other => other.doing(Doing::ReadState).on(&self.id)?,
+        };
+        let mut bytes = Vec::new();
+        File::from(file)
+            .read_to_end(&mut bytes)
+            .doing(Doing::ReadState)
+            .on(&self.id)?;
+        Ok(Some(bytes))
+    }
+
+    /// Replaces state.json: readers see the old or the new one, whole.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn record(&self, state: &State) -> Result<()> {
+        let json = serde_json::to_vec(state)
+            .map_err(|error| Error::rule(Doing::WriteState, error.to_string()).on(&self.id))?;
+        self.write(STATE, &json)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let new = format!(".{name}.new");
+        let flags = OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        openat(
+            &self.fd,
+            new.as_str(),
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )
+        .doing(Doing::WriteState)
+        .and_then(|fd| File::from(fd).write_all(bytes).doing(Doing::WriteState))
+        .and_then(|()| renameat(&self.fd, new.as_str(), &self.fd, name).doing(Doing::WriteState))
+        .on(&self.id)
+    }
+
+    /// Opens one of the fifos.
+    pub(super) fn open(&self, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+        openat(
+            &self.fd,
+            name,
+            flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        )
+    }
+
+    /// Whether there is a file of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Removes a file; gone already is fine.
+    pub(super) fn unlink(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::ENOENT) => Ok(()),
+            other => other.doing(Doing::RemoveState).on(&self.id),
+        }
+    }
+
+    /// Removes the directory and all that is in it; gone already is fine.
+    pub(super) fn remove(&self) -> Result<()> {
+        empty(self.fd.as_fd())
+            .and_then(|()| {
+                // A new container may have taken the id since: its directory is not ours.
+                let ours = fstat(&self.fd)?.st_ino;
+                match fstatat(&self.root, &*self.id, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                    Ok(stat) if stat.st_ino == ours => {
+                        unlinkat(&self.root, &*self.id, UnlinkatFlags::RemoveDir)
+                    }
+                    Ok(_) | Err(Errno::ENOENT) => Ok(()),
+                    Err(errno) => Err(errno),
+                }
+            })
+            .or_else(|errno| {
+                if errno == Errno::ENOENT {
+                    Ok(())
+                } else {
+                    Err(errno)
+                }
+            })
+            .doing(Doing::RemoveState)
+            .on(&self.id)
+    }
+}
+
+/// Removes what is in a directory, without following links.
+fn empty(dir: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut entries = Dir::openat(dir, ".", DIRECTORY, Mode::empty())?;
+    let names: Vec<_> = entries
+        .iter()
+        .map(|entry| entry.map(|e| e.file_name().to_owned()))
+        .collect::<nix::Result<_>>()?;
+    for name in names {
+        if name.as_bytes() == b"." || name.as_bytes() == b".." {
+            continue;
+        }
+        let kind = match fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => continue,
+            other => SFlag::from_bits_truncate(other?.st_mode & SFlag::S_IFMT.bits()),
+        };
+        let flag = if kind == SFlag::S_IFDIR {
+            empty(openat(dir, name.as_c_str(), DIRECTORY, Mode::empty())?.as_fd())?;
+            UnlinkatFlags::RemoveDir
+        } else {
+            UnlinkatFlags::NoRemoveDir
+        };
+        match unlinkat(dir, name.as_c_str(), flag) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// The error for a container that is not there, in the words that callers look for.
+pub(super) fn missing(id: &str) -> Error {
+    Error::rule(Doing::FindContainer, "container does not exist").on(id)
+}
+
+/// An id taken for a container that is being created, and locked. Dropping it removes all traces.
+#[derive(Debug)]
+#[must_use]
+pub struct Slot {
+    dir: Option<StateDir>,
+    lock: Option<Lock>,
+}
+
+/// Both fifos, open for reading and writing, for the container's init to inherit.
+///
+/// The parent drops its copies right after the clone: `start` knows by them whether init lives.
+#[derive(Debug)]
+pub struct Fifos {
+    /// Init blocks reading one byte from it: that is `start`.
+    pub exec: OwnedFd,
+    /// Init writes its error here, encoded; close-on-exec makes success the end of file.
+    pub outcome: OwnedFd,
+}
+
+impl Slot {
+    /// The state directory.
+    ///
+    /// # Errors
+    /// None in practice: only a committed slot has none, and committing consumes it.
+    pub fn dir(&self) -> Result<&StateDir> {
+        self.dir
+            .as_ref()
+            .ok_or_else(|| Error::rule(Doing::ReserveState, "the slot was committed"))
+    }
+
+    /// Keeps a copy of config.json: exec, update and hooks read it, not the bundle's.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_config(&self, bytes: &[u8]) -> Result<()> {
+        self.dir()?.write(CONFIG, bytes)
+    }
+
+    /// Writes state.json before the container is complete, so that `delete` can clean up after a
+    /// `create` that was killed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn record(&self, state: &State) -> Result<()> {
+        self.dir()?.record(state)
+    }
+
+    /// Makes the fifos.
+    ///
+    /// # Errors
+    /// They cannot be made or opened.
+    pub fn make_fifos(&self) -> Result<Fifos> {
+        let dir = self.dir()?;
+        let make = |name| {
+            mkfifoat(&dir.fd, name, Mode::from_bits_truncate(0o600))
+                .and_then(|()| dir.open(name, OFlag::O_RDWR))
+                .doing(Doing::WriteState)
+                .on(&dir.id)
+        };
+        Ok(Fifos {
+            exec: make(EXEC_FIFO)?,
+            outcome: make(OUTCOME_FIFO)?,
+        })
+    }
+
+    /// The container is complete: writes its state and unlocks it.
+    ///
+    /// # Errors
+    /// The state cannot be written; everything is removed then.
+    pub fn commit(mut self, state: State) -> Result<super::Container> {
+        self.dir()?.record(&state)?;
+        self.lock = None;
+        let dir = self.dir.take();
+        dir.map(|dir| super::Container::new(dir, state))
+            .ok_or_else(|| Error::rule(Doing::ReserveState, "the slot was committed"))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(dir) = self.dir.take()
+            && let Err(error) = dir.remove()
+        {
+            crate::log::warning(&error);
+        }
+    }
+}
