@@ -8,6 +8,7 @@
 //! The binary `creel` is [`cli`] on top of this library.
 
 pub mod error;
+pub mod features;
 pub mod host;
 pub mod log;
 

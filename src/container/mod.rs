@@ -11,6 +11,9 @@ pub mod state;
 pub mod status;
 pub mod store;
 
+#[cfg(test)]
+mod tests;
+
 pub use delete::delete;
 pub use hooks::RunHooks;
 pub use kill::parse_signal;

@@ -7,6 +7,19 @@ use crate::plan::wishes::Wishes;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// Whether terminal, `--detach` and `--console-socket` go together; in runc's words.
+///
+/// # Errors
+/// A terminal would have nobody at its other end, or a socket would get none.
+pub fn check_console(wishes: &Wishes, terminal: bool) -> Result<()> {
+    let why = match (wishes.detach && terminal, wishes.console_socket.is_some()) {
+        (true, false) => "cannot allocate tty if runc will detach without setting console socket",
+        (false, true) => "cannot use console socket if runc will not detach or allocate tty",
+        _ => return Ok(()),
+    };
+    Err(Error::rule(Doing::OpenConsole, why))
+}
+
 /// The options of `exec`.
 #[derive(Debug, Clone, Default)]
 pub struct ExecRequest {
@@ -85,7 +98,7 @@ impl UserId {
 /// A controller is empty, missing or said twice.
 pub fn parse_cgroups(args: &[String]) -> Result<BTreeMap<String, String>> {
     let mut paths = BTreeMap::new();
-    let wrong = |why: String| Err(Error::rule(Doing::Command, why));
+    let wrong = |why: String| Err(Error::rule(Doing::Exec, why));
     for arg in args {
         let Some((controllers, path)) = arg.split_once(':') else {
             if args.len() != 1 {
@@ -122,7 +135,7 @@ impl ExecRequest {
     /// There is nothing to run.
     pub fn bend(&self, mut process: Process) -> Result<Process> {
         if self.args.is_empty() {
-            return Err(Error::rule(Doing::Command, "exec args cannot be empty"))
+            return Err(Error::rule(Doing::Exec, "exec args cannot be empty"))
                 .hint("name a program, or give --process");
         }
         process.args.clone_from(&self.args);
@@ -165,6 +178,28 @@ fn add(sets: &mut Capabilities, caps: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_console_socket_is_for_a_detached_terminal_and_for_nothing_else() {
+        let wishes = |detach, socket: bool| Wishes {
+            detach,
+            console_socket: socket.then(|| "/s".into()),
+            ..Wishes::default()
+        };
+        for (detach, terminal, socket, fine) in [
+            (true, true, true, true),
+            (true, true, false, false),
+            (true, false, true, false),
+            (false, true, true, false),
+            (true, false, false, true),
+            (false, true, false, true),
+        ] {
+            assert_eq!(
+                check_console(&wishes(detach, socket), terminal).is_ok(),
+                fine
+            );
+        }
+    }
 
     #[test]
     fn a_user_is_strictly_digits() {

@@ -65,7 +65,8 @@ pub struct Private {
     pub config_digest: Option<String>,
 }
 
-/// Namespace types, in the spec's words: `pid`, `network`, `mount`, ...
+/// Namespace types, in the spec's words: `pid`, `network`, `mount`, ... (not those that
+/// `LinuxNamespaceType` prints: it says `net` and `mnt`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     /// Made for this container.
