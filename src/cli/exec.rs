@@ -24,6 +24,7 @@ pub(super) const COMMAND: Entry = Entry {
                 .ok_or_else(|| wrong_count("exec", "a minimum of 1", globals))?;
             let container = globals.store.find(id)?;
             let request = said.request(words, globals).on(id)?;
+            request.check_status(container.status()?).on(id)?;
             seam::exec(&container, &request)
         },
     )

@@ -82,7 +82,11 @@ impl Container {
             Verdict::Release => {}
         }
         // Only now: a `create` or `start` that hangs lets go of its lock when init is dead.
-        let lock = self.dir().lock()?;
+        let lock = match self.dir().lock() {
+            // It undid itself when we killed its init.
+            Err(error) if force && error.involves(Doing::FindContainer) => return Ok(()),
+            other => other?,
+        };
         self.release_cgroup().within(Doing::Delete).on(self.id())?;
         let hooks = self.hooks();
         self.dir().remove()?;

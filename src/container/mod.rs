@@ -3,9 +3,11 @@
 
 mod delete;
 mod hooks;
+pub mod id;
 mod kill;
 pub mod list;
 pub mod request;
+pub mod slot;
 mod start;
 pub mod state;
 pub mod status;
@@ -19,17 +21,19 @@ pub use hooks::RunHooks;
 pub use kill::parse_signal;
 pub use list::list;
 pub use request::ExecRequest;
+pub use slot::Slot;
 pub use state::State;
 pub use status::Status;
-pub use store::{Slot, Store};
+pub use store::Store;
 
 use crate::error::Result;
+use std::sync::Arc;
 use store::StateDir;
 
 /// A container that was created: its state directory, opened, and what is written there.
 #[derive(Debug)]
 pub struct Container {
-    dir: StateDir,
+    dir: Arc<StateDir>,
     state: State,
 }
 
@@ -41,13 +45,16 @@ impl Store {
     pub fn find(&self, id: &str) -> Result<Container> {
         let dir = self.dir(id)?.ok_or_else(|| store::missing(id))?;
         let state = dir.state()?.ok_or_else(|| store::missing(id))?;
-        Ok(Container { dir, state })
+        Ok(Container::new(dir, state))
     }
 }
 
 impl Container {
     fn new(dir: StateDir, state: State) -> Self {
-        Self { dir, state }
+        Self {
+            dir: Arc::new(dir),
+            state,
+        }
     }
 
     /// Its id.

@@ -1,6 +1,7 @@
 //! What an `exec` was asked for on the command line, and how it bends the container's process.
 #![forbid(unsafe_code)]
 
+use super::status::Status;
 use crate::bundle::config::{Capabilities, Process};
 use crate::error::{Doing, Error, Explain, Result};
 use crate::plan::wishes::Wishes;
@@ -129,6 +130,22 @@ pub fn parse_cgroups(args: &[String]) -> Result<BTreeMap<String, String>> {
 }
 
 impl ExecRequest {
+    /// Whether a container of that status takes another process; in runc's words.
+    ///
+    /// # Errors
+    /// It is stopped, or paused and `--ignore-paused` was not given.
+    pub fn check_status(&self, status: Status) -> Result<()> {
+        let why = match status {
+            Status::Paused if !self.ignore_paused => {
+                "cannot exec in a paused container (use --ignore-paused to override)"
+            }
+            Status::Stopped => "cannot exec in a stopped container",
+            Status::Creating => "cannot exec in a container that is being created",
+            Status::Created | Status::Running | Status::Paused => return Ok(()),
+        };
+        Err(Error::rule(Doing::Exec, why))
+    }
+
     /// The process to run: config.json's, with the options applied. Not for `--process`.
     ///
     /// # Errors
@@ -273,6 +290,28 @@ mod tests {
         let caps = bent.capabilities.expect("sets");
         assert_eq!(caps.effective, ["CAP_KILL"]);
         assert!(caps.inheritable.is_empty() && caps.ambient.is_empty());
+    }
+
+    #[test]
+    fn a_process_joins_created_running_and_on_request_paused_containers() {
+        let polite = ExecRequest::default();
+        let bold = ExecRequest {
+            ignore_paused: true,
+            ..ExecRequest::default()
+        };
+        for status in [Status::Created, Status::Running] {
+            assert_eq!(polite.check_status(status), Ok(()));
+        }
+        let error = polite
+            .check_status(Status::Paused)
+            .expect_err("paused")
+            .to_string();
+        assert!(
+            error.contains("cannot exec in a paused container"),
+            "{error}"
+        );
+        assert_eq!(bold.check_status(Status::Paused), Ok(()));
+        assert!(bold.check_status(Status::Stopped).is_err());
     }
 
     #[test]

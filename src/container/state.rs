@@ -57,7 +57,7 @@ pub struct Private {
     /// The namespaces that init lives in and the runtime does not.
     #[serde(default)]
     pub namespaces: Namespaces,
-    /// `--systemd-cgroup` and `--rootless` as they were at `create`, for `update` and `exec`.
+    /// `--systemd-cgroup` as it was at `create`, for what comes later.
     #[serde(default)]
     pub systemd_cgroup: bool,
     /// A digest of config.json, when one is kept.

@@ -5,6 +5,8 @@
 //! tmpfs, so nothing is ever synced.
 #![forbid(unsafe_code)]
 
+use super::id::check_id;
+use super::slot::Slot;
 use super::state::State;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use nix::dir::Dir;
@@ -96,10 +98,7 @@ impl Store {
             path: self.path.join(id),
         };
         let lock = dir.lock()?;
-        Ok(Slot {
-            dir: Some(dir),
-            lock: Some(lock),
-        })
+        Ok(Slot::new(dir, lock))
     }
 
     /// The directory of a container, whatever is in it; `None` if there is none.
@@ -153,24 +152,6 @@ impl Store {
     }
 }
 
-/// An id becomes a file name, part of a cgroup path and of a unit name.
-///
-/// # Errors
-/// It has other characters than `A-Za-z0-9_+-.`, is `.` or `..`, or is empty or too long.
-pub fn check_id(id: &str) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
-    let why = if id.is_empty() {
-        "container id cannot be empty"
-    } else if id == "." || id == ".." || !id.chars().all(allowed) {
-        "invalid container ID format"
-    } else if id.len() > 1024 {
-        "invalid container ID format: longer than 1024 bytes"
-    } else {
-        return Ok(());
-    };
-    Err(Error::rule(Doing::CheckId, why).on(format_args!("{id:?}")))
-}
-
 /// The state directory of one container.
 #[derive(Debug)]
 pub struct StateDir {
@@ -186,7 +167,7 @@ pub struct StateDir {
 /// descriptor cannot keep it.
 #[derive(Debug)]
 #[must_use]
-pub struct Lock(#[allow(dead_code)] Flock<OwnedFd>);
+pub struct Lock(#[allow(dead_code)] Flock<OwnedFd>); // held, never read
 
 impl StateDir {
     /// The container's id.
@@ -280,7 +261,8 @@ impl StateDir {
         self.write(STATE, &json)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    /// Replaces a file: readers see the old or the new one, whole.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let new = format!(".{name}.new");
         let flags = OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         openat(
@@ -303,6 +285,14 @@ impl StateDir {
             flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
             Mode::empty(),
         )
+    }
+
+    /// Makes one of the fifos, and opens it for both reading and writing, which never blocks.
+    pub(super) fn make_fifo(&self, name: &str) -> Result<OwnedFd> {
+        mkfifoat(&self.fd, name, Mode::from_bits_truncate(0o600))
+            .and_then(|()| self.open(name, OFlag::O_RDWR))
+            .doing(Doing::WriteState)
+            .on(&self.id)
     }
 
     /// Whether there is a file of that name.
@@ -378,90 +368,25 @@ pub(super) fn missing(id: &str) -> Error {
     Error::rule(Doing::FindContainer, "container does not exist").on(id)
 }
 
-/// An id taken for a container that is being created, and locked. Dropping it removes all traces.
-#[derive(Debug)]
-#[must_use]
-pub struct Slot {
-    dir: Option<StateDir>,
-    lock: Option<Lock>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Both fifos, open for reading and writing, for the container's init to inherit.
-///
-/// The parent drops its copies right after the clone: `start` knows by them whether init lives.
-#[derive(Debug)]
-pub struct Fifos {
-    /// Init blocks reading one byte from it: that is `start`.
-    pub exec: OwnedFd,
-    /// Init writes its error here, encoded; close-on-exec makes success the end of file.
-    pub outcome: OwnedFd,
-}
-
-impl Slot {
-    /// The state directory.
-    ///
-    /// # Errors
-    /// None in practice: only a committed slot has none, and committing consumes it.
-    pub fn dir(&self) -> Result<&StateDir> {
-        self.dir
-            .as_ref()
-            .ok_or_else(|| Error::rule(Doing::ReserveState, "the slot was committed"))
-    }
-
-    /// Keeps a copy of config.json: exec, update and hooks read it, not the bundle's.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn keep_config(&self, bytes: &[u8]) -> Result<()> {
-        self.dir()?.write(CONFIG, bytes)
-    }
-
-    /// Writes state.json before the container is complete, so that `delete` can clean up after a
-    /// `create` that was killed.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn record(&self, state: &State) -> Result<()> {
-        self.dir()?.record(state)
-    }
-
-    /// Makes the fifos.
-    ///
-    /// # Errors
-    /// They cannot be made or opened.
-    pub fn make_fifos(&self) -> Result<Fifos> {
-        let dir = self.dir()?;
-        let make = |name| {
-            mkfifoat(&dir.fd, name, Mode::from_bits_truncate(0o600))
-                .and_then(|()| dir.open(name, OFlag::O_RDWR))
-                .doing(Doing::WriteState)
-                .on(&dir.id)
-        };
-        Ok(Fifos {
-            exec: make(EXEC_FIFO)?,
-            outcome: make(OUTCOME_FIFO)?,
-        })
-    }
-
-    /// The container is complete: writes its state and unlocks it.
-    ///
-    /// # Errors
-    /// The state cannot be written; everything is removed then.
-    pub fn commit(mut self, state: State) -> Result<super::Container> {
-        self.dir()?.record(&state)?;
-        self.lock = None;
-        let dir = self.dir.take();
-        dir.map(|dir| super::Container::new(dir, state))
-            .ok_or_else(|| Error::rule(Doing::ReserveState, "the slot was committed"))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(dir) = self.dir.take()
-            && let Err(error) = dir.remove()
-        {
-            crate::log::warning(&error);
-        }
+    #[test]
+    fn a_lock_is_let_go_though_a_forked_child_still_has_its_descriptor() {
+        let root = std::env::temp_dir().join(format!("creel-lock-{}", std::process::id()));
+        let slot = Store::given(root.clone()).reserve("web").expect("slot");
+        assert!(
+            slot.dir().try_lock().expect("asked").is_none(),
+            "a slot is locked"
+        );
+        let state = crate::container::state::tests::sample();
+        let container = slot.commit(state).expect("committed");
+        let lock = container.dir().lock().expect("a committed slot is not");
+        let copy = lock.0.try_clone().expect("what a child would have");
+        drop(lock);
+        assert!(container.dir().try_lock().expect("asked").is_some());
+        drop(copy);
+        std::fs::remove_dir_all(root).expect("removed");
     }
 }

@@ -65,12 +65,16 @@ fn state(id: &str, pid: i32, status: Status) -> State {
 
 /// A created container whose init is a shell that reads its byte and then runs `then`.
 fn create(store: &Store, id: &str, then: &str) -> (Container, Child) {
+    create_with(store, id, &format!("head -c1 >/dev/null; {then}"))
+}
+
+fn create_with(store: &Store, id: &str, script: &str) -> (Container, Child) {
     let slot = store.reserve(id).expect("slot");
     slot.keep_config(br#"{"hooks":{"poststart":[{"path":"/x"}]}}"#)
         .expect("config");
     let fifos = slot.make_fifos().expect("fifos");
     let init = Command::new("sh")
-        .args(["-c", &format!("head -c1 >/dev/null; {then}")])
+        .args(["-c", script])
         .stdin(Stdio::from(fifos.exec))
         .stdout(Stdio::from(fifos.outcome))
         .spawn()
@@ -113,7 +117,7 @@ fn ids_are_checked_as_runc_does() {
         assert!(store.find(bad).is_err() && delete(&store, bad, true, no_hooks).is_err());
     }
     assert!(store.reserve("").is_err() && store.reserve(&"a".repeat(1025)).is_err());
-    assert!(super::store::check_id("a_Z+0-.x").is_ok());
+    assert!(super::id::check_id("a_Z+0-.x").is_ok());
 }
 
 #[test]
@@ -170,7 +174,7 @@ fn the_error_of_init_is_the_error_of_start() {
 #[test]
 fn an_init_that_died_is_not_started() {
     let scratch = Scratch::new();
-    let (container, mut init) = create(&scratch.store(), "web", BECOME);
+    let (container, mut init) = create_with(&scratch.store(), "web", "exec head -c1");
     init.kill().expect("killed");
     init.wait().expect("reaped");
     let error = container
@@ -247,18 +251,4 @@ fn a_create_that_was_killed_leaves_a_stopped_container() {
     let container = store.find("web").expect("found");
     assert_eq!(container.status(), Ok(Status::Stopped));
     assert_eq!(delete(&store, "web", false, no_hooks), Ok(()));
-}
-
-#[test]
-fn a_lock_is_let_go_though_a_child_still_has_its_descriptor() {
-    let scratch = Scratch::new();
-    let slot = scratch.store().reserve("web").expect("slot");
-    let dir = slot.dir().expect("dir");
-    assert!(dir.try_lock().expect("asked").is_none());
-    drop(slot);
-    let slot = scratch.store().reserve("web").expect("taken anew");
-    let container = slot
-        .commit(state("web", 0, Status::Created))
-        .expect("committed");
-    assert!(container.dir().try_lock().expect("asked").is_some());
 }
