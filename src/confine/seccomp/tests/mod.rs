@@ -1,0 +1,87 @@
+//! Tests: profiles against their meaning, for every syscall number of every architecture.
+#![forbid(unsafe_code)]
+
+mod listener;
+mod machine;
+mod meaning;
+mod oracle;
+mod plan;
+mod second;
+
+use super::Seccomp;
+use super::names::{Abi, X32_BIT};
+use machine::{Call, run};
+use oci_spec::runtime::LinuxSeccomp;
+
+const DOCKER: &str = include_str!("../testdata/docker-x86_64.json");
+const ABIS: [Abi; 5] = [
+    Abi::X86_64,
+    Abi::X86,
+    Abi::X32,
+    Abi::Arm,
+    Abi::Aarch64,
+];
+
+fn profile(json: &str) -> LinuxSeccomp {
+    serde_json::from_str(json).unwrap()
+}
+
+fn plan(json: &str) -> Seccomp {
+    Seccomp::plan(&profile(json), &mut Vec::new()).unwrap()
+}
+
+fn refusal(json: &str) -> String {
+    let error = Seccomp::plan(&profile(json), &mut Vec::new()).unwrap_err();
+    error.to_string()
+}
+
+/// A profile with that default and those entries of `syscalls`.
+fn with(default: &str, syscalls: &str) -> String {
+    format!(
+        r#"{{"defaultAction": "SCMP_ACT_{default}", "syscalls": [{syscalls}],
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]}}"#
+    )
+}
+
+/// All numbers in use on an ABI and as many that are not, and the edges of the number space.
+fn numbers(abi: Abi) -> Vec<u32> {
+    let base = if abi == Abi::X32 { X32_BIT } else { 0 };
+    let mut numbers: Vec<u32> = (0..1024).map(|number| base | number).collect();
+    if abi == Abi::Arm {
+        numbers.extend(0xf_0000..0xf_0010);
+    }
+    if abi != Abi::X32 {
+        numbers.extend([0x3fff_ffff, 0x8000_0000, 0x8000_0001, 0xbfff_ffff]);
+    }
+    if abi == Abi::X32 {
+        numbers.extend([0x7fff_ffff, 0xc000_0000, 0xffff_fffe, 0xffff_ffff]);
+    }
+    numbers
+}
+
+/// Arguments around every value that the profile mentions, one at a time and all alike.
+fn vectors(profile: &LinuxSeccomp) -> Vec<[u64; 6]> {
+    let entries = profile.syscalls().iter().flatten();
+    let args = entries.flat_map(|entry| entry.args().iter().flatten());
+    let mut vectors = vec![[0; 6], [u64::MAX; 6], [0x1234_5678_9abc_def0; 6]];
+    for arg in args {
+        for value in [arg.value(), arg.value_two().unwrap_or(0)] {
+            for near in [
+                value,
+                value.wrapping_add(1),
+                value.wrapping_sub(1),
+                value ^ (1 << 32),
+                value | (5 << 40),
+                !value,
+            ] {
+                let mut one = [7; 6];
+                one[arg.index()] = near;
+                vectors.extend([one, [near; 6]]);
+            }
+        }
+    }
+    vectors.extend((1..=24).map(|call| [call, 0, 0, 0, 0, 0]));
+    vectors.sort_unstable();
+    vectors.dedup();
+    vectors
+}
