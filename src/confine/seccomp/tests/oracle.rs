@@ -74,7 +74,7 @@ fn names_have_libseccomps_numbers() {
             if !table.contains_key(name) {
                 // Only what came after libseccomp's tables may be ours alone.
                 let bare = number & !X32_BIT;
-                assert!(bare > 440 || UNIMPLEMENTED.contains(&name), "{name} on {abi}: {number}");
+                assert!(bare > 440 || YOUNG.contains(&name), "{name} on {abi}: {number}");
                 newer += 1;
             }
         }
@@ -82,8 +82,10 @@ fn names_have_libseccomps_numbers() {
     println!("{compared} names have libseccomp's number; {newer} are newer than it");
 }
 
-/// Numbers that Linux never gave a meaning to.
-const UNIMPLEMENTED: [&str; 0] = [];
+/// New syscalls in old holes of the table.
+const YOUNG: [&str; 2] = ["uretprobe", "uprobe"];
+/// In x32 according to newer tables of libseccomp, not in it according to older ones.
+const UNSETTLED: &str = "map_shadow_stack";
 
 /// What `compare` saw.
 #[derive(Default)]
@@ -108,8 +110,9 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
     let unknown = first["unknown"].as_array().unwrap();
     for entry in request["syscalls"].as_array_mut().unwrap() {
         let names = entry["names"].as_array_mut().unwrap();
-        names.retain(|name| !unknown.contains(name));
+        names.retain(|name| !unknown.contains(name) && name != UNSETTLED);
     }
+    let first = oracle.ask(&json!({"profile": request}));
     let number = |value: &Value| value.as_u64().unwrap();
     let instruction = |one: &Value| sock_filter {
         code: number(&one[0]) as u16,
@@ -124,21 +127,18 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
     let permissive = matches!(default.as_u32(None) >> 16, 0x7fff | 0x7ffc | 0x7ff0);
     for (name, abi) in NAMED {
         let newest = first["newest"][name].as_i64().filter(|newest| *newest > 0 && !permissive);
-        for number in numbers(abi) {
-            for args in vectors(&profile(&text)) {
-                let call = Call { arch: abi.audit(), number, args };
-                let mut want = run(&theirs, &call).0;
-                if newest.is_some_and(|newest| i64::from(number) > newest) {
-                    want = 0x0005_0000 | 38;
-                    count.enosys += 1;
-                }
-                let got = run(ours.program(), &call).0;
-                if got != want && count.different < 20 {
-                    println!("{name} {call:x?}: {got:#x}, libseccomp {want:#x}\n{text}");
-                }
-                count.different += usize::from(got != want);
-                count.verdicts += 1;
+        for call in calls(&profile(&text), abi) {
+            let mut want = run(&theirs, &call).0;
+            if newest.is_some_and(|newest| i64::from(call.number) > newest) {
+                want = 0x0005_0000 | 38;
+                count.enosys += 1;
             }
+            let got = run(ours.program(), &call).0;
+            if got != want && count.different < 5 {
+                println!("{name} {call:x?}: {got:#x}, libseccomp {want:#x}\n{text}");
+            }
+            count.different += usize::from(got != want);
+            count.verdicts += 1;
         }
     }
 }
@@ -189,15 +189,23 @@ fn random(dice: &mut Dice, mixed: bool) -> String {
     let default = dice.pick(&actions);
     let one = dice.pick(&actions);
     let mut entries = Vec::new();
+    // libseccomp loses matches where two bounds on one 64-bit argument meet in its tree: a bound is
+    // used once.
+    let mut bounded = Vec::new();
     for _ in 0..=dice.roll(7) {
         let action = if mixed { dice.pick(&actions) } else { one };
         let listed: Vec<String> = (0..=dice.roll(3)).map(|_| format!("\"{}\"", dice.pick(&names))).collect();
         let mut args = Vec::new();
         for _ in 0..dice.roll(4) {
+            let (index, mut op) = (dice.roll(3), dice.pick(features::operators()));
+            if op.contains("_G") || op.contains("_L") {
+                if bounded.contains(&index) {
+                    op = "SCMP_CMP_EQ";
+                }
+                bounded.push(index);
+            }
             args.push(format!(
-                r#"{{"index": {}, "op": "{}", "value": {}, "valueTwo": {}}}"#,
-                dice.roll(3),
-                dice.pick(features::operators()),
+                r#"{{"index": {index}, "op": "{op}", "value": {}, "valueTwo": {}}}"#,
                 dice.pick(&values),
                 dice.pick(&values),
             ));
@@ -224,7 +232,7 @@ fn random(dice: &mut Dice, mixed: bool) -> String {
 fn libseccomp_agrees_on_random_profiles() {
     let Some(mut oracle) = Oracle::open() else { return };
     let (mut dice, mut count) = (Dice(1), Count::default());
-    for _ in 0..60 {
+    for _ in 0..100 {
         compare(&mut oracle, &random(&mut dice, false), &mut count);
     }
     report(&count);

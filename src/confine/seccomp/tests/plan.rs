@@ -10,14 +10,10 @@ fn compare(json: &str, abis: &[Abi]) -> usize {
     let planned = Seccomp::plan(&profile, &mut Vec::new()).unwrap();
     let mut compared = 0;
     for abi in abis {
-        for number in numbers(*abi) {
-            for args in vectors(&profile) {
-                let arch = abi.audit();
-                let call = Call { arch, number, args };
-                let want = meaning::action(&profile, *abi, number, &args);
-                assert_eq!(run(planned.program(), &call).0, want, "{abi:?} {call:x?}");
-                compared += 1;
-            }
+        for call in calls(&profile, *abi) {
+            let want = meaning::action(&profile, *abi, call.number, &call.args);
+            assert_eq!(run(planned.program(), &call).0, want, "{abi:?} {call:x?}");
+            compared += 1;
         }
     }
     compared
@@ -60,7 +56,7 @@ fn dockers_profile_is_small_and_quick() {
 fn every_operator_compares_as_the_spec_says() {
     let mut compared = 0;
     for op in features::operators() {
-        for value in [0, 1, 5, 0xffff_ffff, 0x1_0000_0000, 0x1234_5678_9abc_def0, u64::MAX] {
+        for value in [0, 5, 0xffff_ffff, 0x1234_5678_9abc_def0, u64::MAX] {
             for default in ["ALLOW", "ERRNO"] {
                 let action = if default == "ALLOW" { "ERRNO" } else { "ALLOW" };
                 let entry = format!(
@@ -112,10 +108,9 @@ fn crafted_profiles_mean_what_they_say() {
     ];
     for default in defaults {
         for rules in RULES {
-            let json = with(default, rules);
-            compared += compare(&json, &[Abi::X86_64, Abi::X86, Abi::X32]);
-            let arms = r#", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64"]"#;
-            compared += compare(&json.replacen(r#""]"#, &format!("\"{arms}"), 9), &ABIS);
+            let arms = r#""SCMP_ARCH_X32", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64""#;
+            let json = with(default, rules).replace(r#""SCMP_ARCH_X32""#, arms);
+            compared += compare(&json, &ABIS);
         }
     }
     println!("{compared} verdicts compared with the profiles' meaning");
