@@ -6,6 +6,7 @@ mod delete;
 mod exec;
 mod hooks;
 mod kill;
+pub mod id;
 pub mod list;
 pub mod request;
 pub mod slot;

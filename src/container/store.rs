@@ -5,6 +5,7 @@
 //! tmpfs, so nothing is ever synced.
 #![forbid(unsafe_code)]
 
+use super::id::check_id;
 use super::slot::Slot;
 use super::state::State;
 use crate::error::{Act, Doing, Error, Explain, Result};
@@ -149,24 +150,6 @@ impl Store {
         ids.sort();
         Ok(ids)
     }
-}
-
-/// An id becomes a file name, part of a cgroup path and of a unit name.
-///
-/// # Errors
-/// It has other characters than `A-Za-z0-9_+-.`, is `.` or `..`, or is empty or too long.
-pub fn check_id(id: &str) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
-    let why = if id.is_empty() {
-        "container id cannot be empty"
-    } else if id == "." || id == ".." || !id.chars().all(allowed) {
-        "invalid container ID format"
-    } else if id.len() > 1024 {
-        "invalid container ID format: longer than 1024 bytes"
-    } else {
-        return Ok(());
-    };
-    Err(Error::rule(Doing::CheckId, why).on(format_args!("{id:?}")))
 }
 
 /// The state directory of one container.

@@ -65,12 +65,16 @@ fn state(id: &str, pid: i32, status: Status) -> State {
 
 /// A created container whose init is a shell that reads its byte and then runs `then`.
 fn create(store: &Store, id: &str, then: &str) -> (Container, Child) {
+    create_with(store, id, &format!("head -c1 >/dev/null; {then}"))
+}
+
+fn create_with(store: &Store, id: &str, script: &str) -> (Container, Child) {
     let slot = store.reserve(id).expect("slot");
     slot.keep_config(br#"{"hooks":{"poststart":[{"path":"/x"}]}}"#)
         .expect("config");
     let fifos = slot.make_fifos().expect("fifos");
     let init = Command::new("sh")
-        .args(["-c", &format!("head -c1 >/dev/null; {then}")])
+        .args(["-c", script])
         .stdin(Stdio::from(fifos.exec))
         .stdout(Stdio::from(fifos.outcome))
         .spawn()
@@ -113,7 +117,7 @@ fn ids_are_checked_as_runc_does() {
         assert!(store.find(bad).is_err() && delete(&store, bad, true, no_hooks).is_err());
     }
     assert!(store.reserve("").is_err() && store.reserve(&"a".repeat(1025)).is_err());
-    assert!(super::store::check_id("a_Z+0-.x").is_ok());
+    assert!(super::id::check_id("a_Z+0-.x").is_ok());
 }
 
 #[test]
@@ -170,7 +174,7 @@ fn the_error_of_init_is_the_error_of_start() {
 #[test]
 fn an_init_that_died_is_not_started() {
     let scratch = Scratch::new();
-    let (container, mut init) = create(&scratch.store(), "web", BECOME);
+    let (container, mut init) = create_with(&scratch.store(), "web", "exec head -c1");
     init.kill().expect("killed");
     init.wait().expect("reaped");
     let error = container

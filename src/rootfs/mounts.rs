@@ -377,6 +377,8 @@ impl Mount {
         if !self.is_sealed_late() {
             return Ok(());
         }
+        // The kernel changes no mount in the middle of a detached tree (mount_setattr(2)).
+        self.explain(Doing::Pivot, root.surface())?;
         let tree = self.explain(Doing::OpenTarget, root.find(&self.destination))?;
         let readonly = MountAttr {
             set: ATTR_RDONLY,

@@ -9,12 +9,18 @@ mod plan;
 mod second;
 
 use super::Seccomp;
-use super::names::{Abi, X32_BIT};
+use super::names::{self, Abi, X32_BIT};
 use machine::{Call, run};
 use oci_spec::runtime::LinuxSeccomp;
 
 const DOCKER: &str = include_str!("../testdata/docker-x86_64.json");
-const ABIS: [Abi; 5] = [Abi::X86_64, Abi::X86, Abi::X32, Abi::Arm, Abi::Aarch64];
+const ABIS: [Abi; 5] = [
+    Abi::X86_64,
+    Abi::X86,
+    Abi::X32,
+    Abi::Arm,
+    Abi::Aarch64,
+];
 
 fn profile(json: &str) -> LinuxSeccomp {
     serde_json::from_str(json).unwrap()
@@ -51,6 +57,31 @@ fn numbers(abi: Abi) -> Vec<u32> {
         numbers.extend([0x7fff_ffff, 0xc000_0000, 0xffff_fffe, 0xffff_ffff]);
     }
     numbers
+}
+
+/// Calls that try every number of an ABI, and those with conditions with many arguments.
+fn calls(profile: &LinuxSeccomp, abi: Abi) -> Vec<Call> {
+    let mut conditional = vec![];
+    if abi == Abi::X86 {
+        conditional.extend([102, 117]); // socketcall, ipc
+    }
+    for entry in profile.syscalls().iter().flatten() {
+        if entry.args().as_ref().is_some_and(|args| !args.is_empty()) {
+            let numbers = entry.names().iter().filter_map(|name| names::find(name)?.on(abi));
+            conditional.extend(numbers);
+        }
+    }
+    let (arch, many) = (abi.audit(), vectors(profile));
+    let plain = [[0; 6], [u64::MAX; 6]];
+    let args = |number| match conditional.contains(&number) {
+        true => &many[..],
+        false => &plain,
+    };
+    let calls = numbers(abi).into_iter().flat_map(|number| {
+        let args = args(number).iter();
+        args.map(move |args| Call { arch, number, args: *args })
+    });
+    calls.collect()
 }
 
 /// Arguments around every value that the profile mentions, one at a time and all alike.

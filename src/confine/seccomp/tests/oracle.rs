@@ -17,11 +17,7 @@ impl Oracle {
     fn open() -> Option<Self> {
         for python in ["python3", "/usr/bin/python3"] {
             let (input, output) = (Stdio::piped(), Stdio::piped());
-            let spawned = Command::new(python)
-                .arg(ORACLE)
-                .stdin(input)
-                .stdout(output)
-                .spawn();
+            let spawned = Command::new(python).arg(ORACLE).stdin(input).stdout(output).spawn();
             let Ok(mut child) = spawned else { continue };
             let answers = BufReader::new(child.stdout.take().unwrap());
             let mut oracle = Self(child, answers);
@@ -62,9 +58,7 @@ const NAMED: [(&str, Abi); 5] = [
 
 #[test]
 fn names_have_libseccomps_numbers() {
-    let Some(mut oracle) = Oracle::open() else {
-        return;
-    };
+    let Some(mut oracle) = Oracle::open() else { return };
     let abis: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
     let tables = oracle.ask(&json!({"tables": abis}));
     let (mut compared, mut newer) = (0, 0);
@@ -76,16 +70,11 @@ fn names_have_libseccomps_numbers() {
             compared += 1;
         }
         for name in names::all() {
-            let Some(number) = names::find(name).unwrap().on(ours) else {
-                continue;
-            };
+            let Some(number) = names::find(name).unwrap().on(ours) else { continue };
             if !table.contains_key(name) {
                 // Only what came after libseccomp's tables may be ours alone.
                 let bare = number & !X32_BIT;
-                assert!(
-                    bare > 440 || UNIMPLEMENTED.contains(&name),
-                    "{name} on {abi}: {number}"
-                );
+                assert!(bare > 440 || YOUNG.contains(&name), "{name} on {abi}: {number}");
                 newer += 1;
             }
         }
@@ -93,8 +82,10 @@ fn names_have_libseccomps_numbers() {
     println!("{compared} names have libseccomp's number; {newer} are newer than it");
 }
 
-/// Numbers that Linux never gave a meaning to.
-const UNIMPLEMENTED: [&str; 0] = [];
+/// New syscalls in old holes of the table.
+const YOUNG: [&str; 2] = ["uretprobe", "uprobe"];
+/// In x32 according to newer tables of libseccomp, not in it according to older ones.
+const UNSETTLED: &str = "map_shadow_stack";
 
 /// What `compare` saw.
 #[derive(Default)]
@@ -119,8 +110,9 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
     let unknown = first["unknown"].as_array().unwrap();
     for entry in request["syscalls"].as_array_mut().unwrap() {
         let names = entry["names"].as_array_mut().unwrap();
-        names.retain(|name| !unknown.contains(name));
+        names.retain(|name| !unknown.contains(name) && name != UNSETTLED);
     }
+    let first = oracle.ask(&json!({"profile": request}));
     let number = |value: &Value| value.as_u64().unwrap();
     let instruction = |one: &Value| sock_filter {
         code: number(&one[0]) as u16,
@@ -128,39 +120,25 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
         jf: number(&one[2]) as u8,
         k: number(&one[3]) as u32,
     };
-    let theirs: Vec<_> = first["program"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(instruction)
-        .collect();
+    let theirs: Vec<_> = first["program"].as_array().unwrap().iter().map(instruction).collect();
     let text = request.to_string();
     let ours = plan(&text);
     let default = profile(&text).default_action();
     let permissive = matches!(default.as_u32(None) >> 16, 0x7fff | 0x7ffc | 0x7ff0);
     for (name, abi) in NAMED {
-        let newest = first["newest"][name]
-            .as_i64()
-            .filter(|newest| *newest > 0 && !permissive);
-        for number in numbers(abi) {
-            for args in vectors(&profile(&text)) {
-                let call = Call {
-                    arch: abi.audit(),
-                    number,
-                    args,
-                };
-                let mut want = run(&theirs, &call).0;
-                if newest.is_some_and(|newest| i64::from(number) > newest) {
-                    want = 0x0005_0000 | 38;
-                    count.enosys += 1;
-                }
-                let got = run(ours.program(), &call).0;
-                if got != want && count.different < 20 {
-                    println!("{name} {call:x?}: {got:#x}, libseccomp {want:#x}\n{text}");
-                }
-                count.different += usize::from(got != want);
-                count.verdicts += 1;
+        let newest = first["newest"][name].as_i64().filter(|newest| *newest > 0 && !permissive);
+        for call in calls(&profile(&text), abi) {
+            let mut want = run(&theirs, &call).0;
+            if newest.is_some_and(|newest| i64::from(call.number) > newest) {
+                want = 0x0005_0000 | 38;
+                count.enosys += 1;
             }
+            let got = run(ours.program(), &call).0;
+            if got != want && count.different < 5 {
+                println!("{name} {call:x?}: {got:#x}, libseccomp {want:#x}\n{text}");
+            }
+            count.different += usize::from(got != want);
+            count.verdicts += 1;
         }
     }
 }
@@ -176,9 +154,7 @@ fn report(count: &Count) {
 
 #[test]
 fn libseccomp_agrees_on_dockers_profile() {
-    let Some(mut oracle) = Oracle::open() else {
-        return;
-    };
+    let Some(mut oracle) = Oracle::open() else { return };
     let mut count = Count::default();
     compare(&mut oracle, DOCKER, &mut count);
     report(&count);
@@ -189,10 +165,7 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 
@@ -203,68 +176,36 @@ impl Dice {
 
 /// A profile whose rules all have the one action, unless `mixed`.
 fn random(dice: &mut Dice, mixed: bool) -> String {
-    let actions = [
-        "ALLOW",
-        "ERRNO",
-        "KILL",
-        "KILL_PROCESS",
-        "TRAP",
-        "LOG",
-        "TRACE",
-    ];
+    let actions = ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "TRAP", "LOG", "TRACE"];
     let names = [
-        "read",
-        "write",
-        "open",
-        "ioctl",
-        "execve",
-        "socket",
-        "accept",
-        "accept4",
-        "recvfrom",
-        "shmat",
-        "semop",
-        "socketcall",
-        "ipc",
-        "mmap2",
-        "mmap",
-        "clone",
-        "personality",
-        "statx",
-        "clone3",
-        "cacheflush",
-        "newfstatat",
-        "preadv",
-        "no_such_call",
-        "rt_sigreturn",
-        "break",
-        "time",
+        "read", "write", "open", "ioctl", "execve", "socket", "accept", "accept4", "recvfrom", "shmat",
+        "semop", "socketcall", "ipc", "mmap2", "mmap", "clone", "personality", "statx", "clone3",
+        "cacheflush", "newfstatat", "preadv", "no_such_call", "rt_sigreturn", "break", "time",
     ];
     let values = [
-        "0",
-        "1",
-        "5",
-        "38",
-        "4294967295",
-        "4294967296",
-        "4294967301",
-        "21474836480",
+        "0", "1", "5", "38", "4294967295", "4294967296", "4294967301", "21474836480",
         "18446744073709551615",
     ];
     let default = dice.pick(&actions);
     let one = dice.pick(&actions);
     let mut entries = Vec::new();
+    // libseccomp loses matches where two bounds on one 64-bit argument meet in its tree: a bound is
+    // used once.
+    let mut bounded = Vec::new();
     for _ in 0..=dice.roll(7) {
         let action = if mixed { dice.pick(&actions) } else { one };
-        let listed: Vec<String> = (0..=dice.roll(3))
-            .map(|_| format!("\"{}\"", dice.pick(&names)))
-            .collect();
+        let listed: Vec<String> = (0..=dice.roll(3)).map(|_| format!("\"{}\"", dice.pick(&names))).collect();
         let mut args = Vec::new();
         for _ in 0..dice.roll(4) {
+            let (index, mut op) = (dice.roll(3), dice.pick(features::operators()));
+            if op.contains("_G") || op.contains("_L") {
+                if bounded.contains(&index) {
+                    op = "SCMP_CMP_EQ";
+                }
+                bounded.push(index);
+            }
             args.push(format!(
-                r#"{{"index": {}, "op": "{}", "value": {}, "valueTwo": {}}}"#,
-                dice.roll(3),
-                dice.pick(features::operators()),
+                r#"{{"index": {index}, "op": "{op}", "value": {}, "valueTwo": {}}}"#,
                 dice.pick(&values),
                 dice.pick(&values),
             ));
@@ -289,11 +230,9 @@ fn random(dice: &mut Dice, mixed: bool) -> String {
 
 #[test]
 fn libseccomp_agrees_on_random_profiles() {
-    let Some(mut oracle) = Oracle::open() else {
-        return;
-    };
+    let Some(mut oracle) = Oracle::open() else { return };
     let (mut dice, mut count) = (Dice(1), Count::default());
-    for _ in 0..60 {
+    for _ in 0..100 {
         compare(&mut oracle, &random(&mut dice, false), &mut count);
     }
     report(&count);
