@@ -6,6 +6,7 @@ pub mod config;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use config::Config;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use std::path::{Path, PathBuf};
 
 /// A bundle (bundle.md), read.
@@ -57,7 +58,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], name: impl std::fmt::Display) ->
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let why = |why: String| Error::rule(Doing::ParseConfig, why).on(&name);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {
-            Err(error) if error.path().iter().next().is_some() => {
+            Err(error) if error.inner().classify() == Category::Data => {
                 let field = error.path().to_string();
                 Err(why(error.into_inner().to_string()).field(field))
             }

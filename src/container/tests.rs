@@ -4,9 +4,8 @@
 use super::state::{FORMAT, Namespaces, Private};
 use super::status::start_time;
 use super::{Container, State, Status, Store, delete};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error};
 use nix::errno::Errno;
-use oci_spec::runtime::Hook;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,15 +34,6 @@ impl Drop for Scratch {
     }
 }
 
-fn no_hooks(_: &'static str, _: &[Hook], _: &[u8]) -> Result<()> {
-    Ok(())
-}
-
-fn failing_hooks(kind: &'static str, _: &[Hook], state: &[u8]) -> Result<()> {
-    let state = String::from_utf8_lossy(state).into_owned();
-    Err(Error::rule(Doing::RunHook, state).on(kind))
-}
-
 fn state(id: &str, pid: i32, status: Status) -> State {
     let own = vec!["pid".to_owned()];
     State {
@@ -65,13 +55,12 @@ fn state(id: &str, pid: i32, status: Status) -> State {
 
 /// A created container whose init is a shell that reads its byte and then runs `then`.
 fn create(store: &Store, id: &str, then: &str) -> (Container, Child) {
-    create_with(store, id, &format!("head -c1 >/dev/null; {then}"))
+    create_with(store, id, &format!("head -c1 >/dev/null; {then}"), "{}")
 }
 
-fn create_with(store: &Store, id: &str, script: &str) -> (Container, Child) {
+fn create_with(store: &Store, id: &str, script: &str, config: &str) -> (Container, Child) {
     let slot = store.reserve(id).expect("slot");
-    slot.keep_config(br#"{"hooks":{"poststart":[{"path":"/x"}]}}"#)
-        .expect("config");
+    slot.keep_config(config.as_bytes()).expect("config");
     let fifos = slot.make_fifos().expect("fifos");
     let init = Command::new("sh")
         .args(["-c", script])
@@ -114,7 +103,7 @@ fn ids_are_checked_as_runc_does() {
     for bad in [".", "..", "a/b", "../a", "a b", "é", "a\0"] {
         let error = store.reserve(bad).expect_err(bad).to_string();
         assert!(error.contains("invalid container ID format"), "{error}");
-        assert!(store.find(bad).is_err() && delete(&store, bad, true, no_hooks).is_err());
+        assert!(store.find(bad).is_err() && delete(&store, bad, true).is_err());
     }
     assert!(store.reserve("").is_err() && store.reserve(&"a".repeat(1025)).is_err());
     assert!(super::id::check_id("a_Z+0-.x").is_ok());
@@ -126,19 +115,14 @@ fn a_container_is_created_started_killed_and_deleted() {
     let store = scratch.store();
     let (container, mut init) = create(&store, "web", BECOME);
     assert_eq!(container.status(), Ok(Status::Created));
-    assert_eq!(
-        store.find("web").and_then(|web| web.start(no_hooks)),
-        Ok(())
-    );
+    assert_eq!(store.find("web").and_then(|web| web.start()), Ok(()));
     assert_eq!(container.status(), Ok(Status::Running));
-    let again = container.start(no_hooks).expect_err("runs").to_string();
+    let again = container.start().expect_err("runs").to_string();
     assert!(
         again.ends_with("cannot start an already running container"),
         "{again}"
     );
-    let early = delete(&store, "web", false, no_hooks)
-        .expect_err("runs")
-        .to_string();
+    let early = delete(&store, "web", false).expect_err("runs").to_string();
     assert!(early.ends_with("cannot delete container web that is not stopped: running"));
     assert_eq!(container.kill(0), Ok(()));
     assert_eq!(container.kill(15), Ok(()));
@@ -146,14 +130,14 @@ fn a_container_is_created_started_killed_and_deleted() {
     assert_eq!(container.status(), Ok(Status::Stopped));
     let error = container.kill(15).expect_err("stopped").to_string();
     assert!(error.ends_with("container not running"), "{error}");
-    let error = container.start(no_hooks).expect_err("stopped").to_string();
+    let error = container.start().expect_err("stopped").to_string();
     assert!(
         error.ends_with("cannot start a container that has stopped"),
         "{error}"
     );
-    assert_eq!(delete(&store, "web", false, no_hooks), Ok(()));
-    assert!(store.find("web").is_err() && delete(&store, "web", false, no_hooks).is_err());
-    assert_eq!(delete(&store, "web", true, no_hooks), Ok(()));
+    assert_eq!(delete(&store, "web", false), Ok(()));
+    assert!(store.find("web").is_err() && delete(&store, "web", false).is_err());
+    assert_eq!(delete(&store, "web", true), Ok(()));
 }
 
 #[test]
@@ -165,22 +149,19 @@ fn the_error_of_init_is_the_error_of_start() {
     let file = scratch.0.join("error");
     std::fs::write(&file, cause.encode(4096)).expect("error file");
     let (container, mut init) = create(&store, "web", &format!("cat {}", file.display()));
-    let error = container.start(no_hooks).expect_err("must fail");
+    let error = container.start().expect_err("must fail");
     assert_eq!(error.to_string(), format!("start web: {cause}"));
     init.wait().expect("reaped");
-    assert_eq!(delete(&store, "web", false, no_hooks), Ok(()));
+    assert_eq!(delete(&store, "web", false), Ok(()));
 }
 
 #[test]
 fn an_init_that_died_is_not_started() {
     let scratch = Scratch::new();
-    let (container, mut init) = create_with(&scratch.store(), "web", "exec head -c1");
+    let (container, mut init) = create_with(&scratch.store(), "web", "exec head -c1", "{}");
     init.kill().expect("killed");
     init.wait().expect("reaped");
-    let error = container
-        .start(no_hooks)
-        .expect_err("must fail")
-        .to_string();
+    let error = container.start().expect_err("must fail").to_string();
     assert!(
         error.ends_with("cannot start a container that has stopped"),
         "{error}"
@@ -190,12 +171,11 @@ fn an_init_that_died_is_not_started() {
 #[test]
 fn a_failing_poststart_hook_kills_the_container() {
     let scratch = Scratch::new();
-    let (container, mut init) = create(&scratch.store(), "web", BECOME);
-    let error = container
-        .start(failing_hooks)
-        .expect_err("must fail")
-        .to_string();
-    assert!(error.contains("\"status\":\"running\""), "{error}");
+    let config = r#"{"hooks":{"poststart":[{"path":"/bin/sh","args":["sh","-c","cat; exit 1"]}]}}"#;
+    let script = format!("head -c1 >/dev/null; {BECOME}");
+    let (container, mut init) = create_with(&scratch.store(), "web", &script, config);
+    let error = container.start().expect_err("must fail").to_string();
+    assert!(error.contains("status\":\"running"), "{error}");
     assert!(!init.wait().expect("reaped").success());
     assert_eq!(container.status(), Ok(Status::Stopped));
 }
@@ -205,8 +185,8 @@ fn force_deletes_a_running_container() {
     let scratch = Scratch::new();
     let store = scratch.store();
     let (container, mut init) = create(&store, "web", BECOME);
-    container.start(no_hooks).expect("started");
-    assert_eq!(delete(&store, "web", true, no_hooks), Ok(()));
+    container.start().expect("started");
+    assert_eq!(delete(&store, "web", true), Ok(()));
     assert!(!init.wait().expect("reaped").success());
     assert_eq!(store.ids(), Ok(Vec::new()));
 }
@@ -224,7 +204,7 @@ fn every_half_state_can_be_deleted() {
     std::fs::create_dir_all(dir("nested").join("notify/deep")).expect("dir");
     std::os::unix::fs::symlink("/", dir("nested").join("link")).expect("link");
     for id in ["bare", "garbled", "fifo", "nested"] {
-        assert_eq!(delete(&store, id, false, no_hooks), Ok(()), "{id}");
+        assert_eq!(delete(&store, id, false), Ok(()), "{id}");
     }
     assert_eq!(store.ids(), Ok(Vec::new()));
 }
@@ -238,7 +218,7 @@ fn a_create_that_was_killed_leaves_a_stopped_container() {
         .expect("recorded");
     let container = store.find("web").expect("found");
     assert_eq!(container.status(), Ok(Status::Creating), "the lock is held");
-    let error = delete(&store, "web", false, no_hooks)
+    let error = delete(&store, "web", false)
         .expect_err("refused")
         .to_string();
     assert!(error.ends_with("that is not stopped: creating"), "{error}");
@@ -250,5 +230,5 @@ fn a_create_that_was_killed_leaves_a_stopped_container() {
     std::fs::write(&kept, bytes).expect("state");
     let container = store.find("web").expect("found");
     assert_eq!(container.status(), Ok(Status::Stopped));
-    assert_eq!(delete(&store, "web", false, no_hooks), Ok(()));
+    assert_eq!(delete(&store, "web", false), Ok(()));
 }

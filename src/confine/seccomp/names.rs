@@ -362,7 +362,11 @@ impl Table {
     const fn slot(&mut self, name: &str) -> usize {
         let name = name.as_bytes();
         // The enum spells `break` as Rust must: `r#break`.
-        let from = if name.len() > 2 && name[1] == b'#' { 2 } else { 0 };
+        let from = if name.len() > 2 && name[1] == b'#' {
+            2
+        } else {
+            0
+        };
         let length = name.len() - from;
         let mut at = hash(name, from);
         while self.slots[at].length != 0 {
