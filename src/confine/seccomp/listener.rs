@@ -27,10 +27,7 @@ const FIELD: &str = "linux.seccomp.listenerPath";
 
 impl Listener {
     /// The agent, if any rule notifies; without one, a path is ignored as runc ignores it.
-    pub(super) fn plan(
-        profile: &LinuxSeccomp,
-        warnings: &mut Vec<String>,
-    ) -> Result<Option<Self>> {
+    pub(super) fn plan(profile: &LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Option<Self>> {
         let path = profile.listener_path().clone().unwrap_or_default();
         let metadata = profile.listener_metadata().clone();
         if metadata.is_some() && path.as_os_str().is_empty() {
@@ -63,7 +60,9 @@ impl Listener {
     /// Sends the agent the descriptor and the state of the process it will speak for.
     pub(crate) fn send(&self, pid: i32, state: State, descriptor: BorrowedFd) -> Result<()> {
         let message = self.message(pid, state)?;
-        let agent = self.connect().map_err(|error| error.on(self.path.display()).field(FIELD))?;
+        let agent = self
+            .connect()
+            .map_err(|error| error.on(self.path.display()).field(FIELD))?;
         deliver(agent.as_raw_fd(), &message, descriptor)
             .doing(Doing::SendListener)
             .on(self.path.display())
@@ -79,7 +78,10 @@ impl Listener {
             .build()
             .map_err(|error| Error::rule(Doing::SendListener, error.to_string()))?;
         // Absent rather than empty, as Go leaves it out.
-        let metadata = self.metadata.clone().filter(|metadata| !metadata.is_empty());
+        let metadata = self
+            .metadata
+            .clone()
+            .filter(|metadata| !metadata.is_empty());
         announced.set_metadata(metadata);
         serde_json::to_vec(&announced)
             .map_err(|error| Error::rule(Doing::SendListener, error.to_string()))

@@ -10,6 +10,7 @@ mod emit;
 pub(crate) mod features;
 mod listener;
 mod names;
+mod table;
 mod tree;
 
 #[cfg(test)]
@@ -126,9 +127,9 @@ fn action(action: Action, data: Option<u32>) -> Result<u32> {
     match data {
         // "When the action doesn't support an errno, the runtime MUST print an error and fail."
         Some(_) if !takes_data => Err(wrong(format!("{action} takes no errno"))),
-        Some(data) if data > libc::SECCOMP_RET_DATA => {
-            Err(wrong(format!("{data} does not fit the 16 bits of an errno")))
-        }
+        Some(data) if data > libc::SECCOMP_RET_DATA => Err(wrong(format!(
+            "{data} does not fit the 16 bits of an errno"
+        ))),
         _ => Ok(action.as_u32(data)),
     }
 }
@@ -154,7 +155,8 @@ fn abis(listed: Option<&[Arch]>, warnings: &mut Vec<String>) -> Result<Vec<Abi>>
 
 fn rule(entry: &LinuxSyscall, index: usize) -> Result<Rule> {
     let field = |part: &str| format!("linux.seccomp.syscalls[{index}].{part}");
-    let action = action(entry.action(), entry.errno_ret()).map_err(|e| e.field(field("errnoRet")))?;
+    let action =
+        action(entry.action(), entry.errno_ret()).map_err(|e| e.field(field("errnoRet")))?;
     let args = entry.args().as_deref().unwrap_or_default();
     let tests = args.iter().map(test).collect::<Result<Vec<_>>>();
     let tests = tests.map_err(|e| e.field(field("args")))?;
@@ -196,10 +198,18 @@ fn test(arg: &LinuxSeccompArg) -> Result<Test> {
 fn flags(profile: &LinuxSeccomp, notifies: bool, warnings: &mut Vec<String>) -> u64 {
     let Some(listed) = profile.flags() else {
         // As runc: speculation is not the business of a profile that does not speak of it.
-        let listener = if notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
+        let listener = if notifies {
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+        } else {
+            0
+        };
         return libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW | listener;
     };
-    let mut flags = if notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
+    let mut flags = if notifies {
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+    } else {
+        0
+    };
     for (index, flag) in listed.iter().enumerate() {
         flags |= match flag {
             // There is one thread, and TSYNC would forbid NEW_LISTENER. runc leaves it out too.

@@ -162,7 +162,11 @@ impl Tree {
                 return Verdict::Return(rule.action);
             }
             let anything: &[Vec<Test>] = &[Vec::new()];
-            let any = if rule.any.is_empty() { anything } else { &rule.any };
+            let any = if rule.any.is_empty() {
+                anything
+            } else {
+                &rule.any
+            };
             for tests in any {
                 let tests = narrow(tests, abi, through);
                 if tests.is_empty() {

@@ -37,7 +37,10 @@ fn the_kernel_takes_dockers_profile_and_keeps_to_it() {
 
 #[test]
 fn the_kernel_gives_a_listener_for_notifications() {
-    let json = with("ALLOW", r#"{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}"#);
+    let json = with(
+        "ALLOW",
+        r#"{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}"#,
+    );
     let json = json.replacen('{', r#"{"listenerPath": "/agent", "#, 1);
     let name = confined(&plan(&json), |listener| {
         let fd = listener.unwrap();
@@ -47,7 +50,10 @@ fn the_kernel_gives_a_listener_for_notifications() {
 }
 
 fn listening(path: &str, metadata: &str) -> Seccomp {
-    let json = with("ALLOW", r#"{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}"#);
+    let json = with(
+        "ALLOW",
+        r#"{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}"#,
+    );
     let head = format!(r#"{{"listenerPath": "{path}", {metadata}"#);
     plan(&json.replacen('{', &head, 1))
 }
@@ -72,7 +78,12 @@ fn receive(agent: &UnixListener) -> (String, usize) {
         let mut control = nix::cmsg_space!([i32; 4]);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let got = recvmsg::<()>(connection.as_raw_fd(), &mut slices, Some(&mut control), flags);
+        let got = recvmsg::<()>(
+            connection.as_raw_fd(),
+            &mut slices,
+            Some(&mut control),
+            flags,
+        );
         let got = got.unwrap();
         let length = got.bytes;
         for message in got.cmsgs().unwrap() {
@@ -97,7 +108,9 @@ fn the_agent_gets_the_state_and_the_descriptor() {
         let (text, descriptors) = std::thread::scope(|scope| {
             let thread = scope.spawn(|| receive(&agent));
             let listener = planned.listener().unwrap();
-            listener.send(42, state(id), std::io::stdin().as_fd()).unwrap();
+            listener
+                .send(42, state(id), std::io::stdin().as_fd())
+                .unwrap();
             thread.join().unwrap()
         });
         assert_eq!(descriptors, 1);
@@ -117,7 +130,13 @@ fn an_agent_that_is_not_there_is_named() {
         let listener = planned.listener().unwrap();
         let error = listener.send(42, state("web1"), std::io::stdin().as_fd());
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("failed to connect with seccomp agent"), "{text}");
-        assert!(text.contains(path) && text.contains("linux.seccomp.listenerPath"), "{text}");
+        assert!(
+            text.contains("failed to connect with seccomp agent"),
+            "{text}"
+        );
+        assert!(
+            text.contains(path) && text.contains("linux.seccomp.listenerPath"),
+            "{text}"
+        );
     }
 }

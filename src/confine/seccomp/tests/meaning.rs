@@ -31,7 +31,9 @@ pub(super) fn action(profile: &LinuxSeccomp, abi: Abi, number: u32, args: &[u64;
         }
         let conditions = entry.args().as_deref().unwrap_or_default();
         for name in entry.names() {
-            let Some(numbers) = names::find(name) else { continue };
+            let Some(numbers) = names::find(name) else {
+                continue;
+            };
             if numbers.on(abi) == Some(number) {
                 if conditions.is_empty() {
                     return action;
@@ -61,7 +63,10 @@ fn eager(default: u32) -> bool {
 fn newest(profile: &LinuxSeccomp, abi: Abi) -> Option<u32> {
     let entries = profile.syscalls().iter().flatten();
     let names = entries.flat_map(|entry| entry.names());
-    let muxed = |name: &str| MUX.iter().any(|(_, all)| all.split(' ').any(|one| one == name));
+    let muxed = |name: &str| {
+        MUX.iter()
+            .any(|(_, all)| all.split(' ').any(|one| one == name))
+    };
     names
         .filter(|name| abi != Abi::X86 || !muxed(name))
         .filter_map(|name| names::find(name)?.on(abi))

