@@ -354,6 +354,20 @@ mod tests {
 
     #[test]
     fn orphans_are_reaped_meanwhile() {
+        // Reaping takes whatever child there is: in a process of its own, not other tests'.
+        const ALONE: &str = "CREEL_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "run::foreground::tests::orphans_are_reaped_meanwhile",
+                ])
+                .env(ALONE, "1")
+                .stdout(std::process::Stdio::null())
+                .status();
+            assert!(status.unwrap().success());
+            return;
+        }
         let mut foreground = Foreground::new(Options::default()).unwrap();
         // Not through `new`: the whole test process would become a subreaper.
         foreground.options.subreaper = true;
@@ -361,7 +375,8 @@ mod tests {
         let mut fds = [PollFd::new(orphan.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::NONE).unwrap();
         raise(Signal::SIGCHLD).unwrap();
-        let (pid, fd) = child("exit 5", None);
+        // Both at once would end the wait before the orphan's turn.
+        let (pid, fd) = child("sleep 0.2; exit 5", None);
         assert_eq!(foreground.wait(pid, fd.as_fd()), Ok(5));
         assert_eq!(reap::try_wait(orphan.as_fd()), Err(Errno::ECHILD));
     }

@@ -145,7 +145,7 @@ impl Backwards<'_> {
                 self.branch(JEQ, hole.start, inside, around)
             }
             _ => {
-                let (below, above) = ranges.split_at(middle(ranges));
+                let (below, above) = ranges.split_at(ranges.len() / 2);
                 let start = above.first().map_or(u32::MAX, |range| range.start);
                 let above = self.search(above);
                 let below = self.search(below);
@@ -242,11 +242,6 @@ impl Backwards<'_> {
         // The high half of a little-endian argument; every architecture in `names` is.
         self.load(offset + 4, place)
     }
-}
-
-/// Where to cut ranges in two: an odd number above, so that more holes end up with their sides.
-fn middle(ranges: &[Range]) -> usize {
-    ranges.len() / 2
 }
 
 /// The high and the low half.

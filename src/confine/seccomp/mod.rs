@@ -10,6 +10,7 @@ mod emit;
 pub(crate) mod features;
 mod listener;
 mod names;
+mod table;
 mod tree;
 
 #[cfg(test)]

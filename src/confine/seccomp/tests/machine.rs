@@ -52,3 +52,34 @@ pub(super) fn run(program: &[sock_filter], call: &Call) -> (u32, usize) {
     }
     unreachable!()
 }
+
+/// Whether a program, on its way to a verdict, takes the architecture for the syscall's number.
+///
+/// libseccomp 2.5 forgets to load the number in programs of few rules and several architectures.
+pub(super) fn forgets(program: &[sock_filter], call: &Call) -> bool {
+    let (mut accumulator, mut at, mut loaded) = (0, 0, 0);
+    loop {
+        let sock_filter { code, jt, jf, k } = program[at];
+        let jump = |taken| usize::from(if taken { jt } else { jf });
+        let jumps = [0x15, 0x25, 0x35].contains(&code);
+        if jumps && loaded == 4 && !super::ABIS.iter().any(|abi| abi.audit() == k) {
+            return true;
+        }
+        at += 1;
+        at += match code {
+            0x20 => {
+                (accumulator, loaded) = (call.word(k), k);
+                0
+            }
+            0x54 => {
+                accumulator &= k;
+                0
+            }
+            0x05 => k as usize,
+            0x15 => jump(accumulator == k),
+            0x25 => jump(accumulator > k),
+            0x35 => jump(accumulator >= k),
+            _ => return false,
+        };
+    }
+}

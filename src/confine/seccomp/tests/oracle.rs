@@ -105,6 +105,8 @@ struct Count {
     refused: usize,
     verdicts: usize,
     enosys: usize,
+    forgotten: usize,
+    lost: usize,
     different: usize,
 }
 
@@ -146,12 +148,23 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
             .as_i64()
             .filter(|newest| *newest > 0 && !permissive);
         for call in calls(&profile(&text), abi) {
+            if machine::forgets(&theirs, &call) {
+                count.forgotten += 1;
+                continue;
+            }
             let mut want = run(&theirs, &call).0;
             if newest.is_some_and(|newest| i64::from(call.number) > newest) {
                 want = 0x0005_0000 | 38;
                 count.enosys += 1;
             }
             let got = run(ours.program(), &call).0;
+            // An alternative that libseccomp's tree does not get to, after an equality on the same
+            // argument has matched: the rules say what ours says.
+            let meant = || meaning::action(&profile(&text), abi, call.number, &call.args);
+            if got != want && want == default.as_u32(None) && got == meant() {
+                count.lost += 1;
+                continue;
+            }
             if got != want && count.different < 5 {
                 println!("{name} {call:x?}: {got:#x}, libseccomp {want:#x}\n{text}");
             }
@@ -164,9 +177,17 @@ fn compare(oracle: &mut Oracle, json: &str, count: &mut Count) {
 fn report(count: &Count) {
     println!(
         "{} profiles ({} contradict themselves): {} verdicts compared with libseccomp's, {} of them \
-         of syscalls newer than the profile; {} differ",
-        count.profiles, count.refused, count.verdicts, count.enosys, count.different,
+         of syscalls newer than the profile; {} not compared, as its program is faulty there; \
+         {} matches lost by it; {} differ",
+        count.profiles,
+        count.refused,
+        count.verdicts,
+        count.enosys,
+        count.forgotten,
+        count.lost,
+        count.different,
     );
+    assert!(count.lost <= 1, "{} lost", count.lost);
     assert_eq!(count.different, 0);
 }
 
@@ -278,7 +299,9 @@ fn random(dice: &mut Dice, mixed: bool) -> String {
             r#"{{"names": [{listed}], "action": "SCMP_ACT_{action}", "args": [{args}]}}"#
         ));
     }
-    let archs = ["X86", "X32", "ARM", "AARCH64", "X86_64"];
+    // libseccomp forgets to load the number in some programs for architectures that this machine
+    // cannot have; they have their own test of meaning.
+    let archs = ["X86", "X32", "X86_64"];
     let archs: Vec<String> = archs
         .iter()
         .filter(|_| dice.roll(2) == 0)
@@ -299,6 +322,18 @@ fn libseccomp_agrees_on_random_profiles() {
     let (mut dice, mut count) = (Dice(1), Count::default());
     for _ in 0..100 {
         compare(&mut oracle, &random(&mut dice, false), &mut count);
+    }
+    report(&count);
+}
+
+#[test]
+fn libseccomp_agrees_on_what_rules_with_different_actions_mean() {
+    let Some(mut oracle) = Oracle::open() else {
+        return;
+    };
+    let (mut dice, mut count) = (Dice(2), Count::default());
+    for _ in 0..100 {
+        compare(&mut oracle, &random(&mut dice, true), &mut count);
     }
     report(&count);
 }
