@@ -2,34 +2,39 @@
 //! them: user, time, and a pid namespace joined by path.
 #![forbid(unsafe_code)]
 
-use super::parent::{HookState, fail};
+use super::parent::{Entry, HookState, fail};
 use super::prepare::Prepared;
 use super::wire::{ChildEnd, ToChild};
 use super::{init, last_mile};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, TIME, USER};
-use crate::limit::cgroup;
 use crate::plan::Plan;
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::program;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 use std::os::fd::AsFd;
 
-pub(crate) fn run(plan: &Plan, prepared: &Prepared, state: &HookState, channel: ChildEnd) -> ! {
-    match cross(plan, prepared, &channel) {
-        Ok(true) => init::run(plan, prepared, state, channel),
+pub(crate) fn run(
+    plan: &Plan,
+    prepared: &Prepared,
+    entry: &Entry<'_>,
+    state: &HookState,
+    channel: ChildEnd,
+) -> ! {
+    match cross(plan, prepared, entry, &channel) {
+        Ok(true) => init::run(plan, prepared, None, state, channel),
         Ok(false) => program::exit(0),
         Err(error) => fail(&channel, &error.within(Doing::InInit)),
     }
 }
 
 /// `true` in the init that it makes.
-fn cross(plan: &Plan, prepared: &Prepared, channel: &ChildEnd) -> Result<bool> {
+fn cross(plan: &Plan, prepared: &Prepared, entry: &Entry<'_>, channel: &ChildEnd) -> Result<bool> {
     last_mile::die_with_parent()?;
     if plan.maps.is_some() {
         channel.await_message(ToChild::Mapped)?;
     }
-    cgroup::enter(&prepared.tasks)?;
+    entry.enter()?;
     // The mount namespace too: sources are resolved where the config's paths mean something.
     namespaces::join(&prepared.joins, 0)?;
     if plan.namespaces.has(USER) {

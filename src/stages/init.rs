@@ -2,13 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::last_mile::{self, Ending};
-use super::parent::{HookState, fail};
+use super::parent::{Entry, HookState, fail};
 use super::prepare::Prepared;
 use super::wire::{ChildEnd, ToChild};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, MOUNT, NET, PID, USER};
 use crate::isolate::{keyring, net};
-use crate::limit::cgroup;
 use crate::plan::Plan;
 use crate::rootfs::{Root, pivot};
 use crate::run::console::Console;
@@ -20,10 +19,17 @@ use nix::sys::stat::{Mode, umask};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs in the child of the clone, and never returns.
-pub(crate) fn run(plan: &Plan, prepared: &Prepared, state: &HookState, channel: ChildEnd) -> ! {
+pub(crate) fn run(
+    plan: &Plan,
+    prepared: &Prepared,
+    entry: Option<&Entry<'_>>,
+    state: &HookState,
+    channel: ChildEnd,
+) -> ! {
     let init = Init {
         plan,
         prepared,
+        entry,
         state,
         channel: &channel,
     };
@@ -45,6 +51,8 @@ pub(crate) fn run(plan: &Plan, prepared: &Prepared, state: &HookState, channel: 
 struct Init<'a> {
     plan: &'a Plan,
     prepared: &'a Prepared,
+    /// `None`: the bridge went in before.
+    entry: Option<&'a Entry<'a>>,
     state: &'a HookState,
     channel: &'a ChildEnd,
 }
@@ -71,12 +79,14 @@ impl Init<'_> {
             process,
         } = self.plan;
         last_mile::enter()?;
+        if let Some(entry) = self.entry {
+            entry.enter()?;
+        }
         if namespaces.new & PID == 0 {
             // Others see us in /proc: they must not get at what we hold open (CVE-2016-9962).
             prctl::set_dumpable(false).doing(Doing::Clone)?;
         }
         if !namespaces.need_bridge() {
-            cgroup::enter(&self.prepared.tasks)?;
             namespaces::join(&self.prepared.joins, PID | USER)?;
         }
         self.settle_cgroup()?;

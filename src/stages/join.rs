@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::last_mile::{self, Ending};
-use super::parent::{Child, child, fail};
+use super::parent::{Child, Entry, child, clone_into, entry, fail};
 use super::wire::{self, ChildEnd, FromChild, ToChild};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::isolate::namespaces::{PID, USER};
-use crate::limit::cgroup::{Cgroup, Entry};
+use crate::limit::cgroup::Cgroup;
 use crate::plan::ProcessPlan;
 use crate::run::console::Console;
 use crate::sys::clone::{Cloned, clone3, setns};
@@ -32,23 +32,19 @@ pub(crate) struct Join<'a> {
 /// Makes the process, up to its waiting for the parent's part.
 pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
     let (ours, theirs) = wire::pair()?;
-    let tasks = join.cgroup.tasks()?;
+    let doors = join.cgroup.doors()?;
     // Without the host's root privileges, those of the container's user namespace must come first.
     let by_bridge = join.namespaces & USER != 0 && !nix::unistd::geteuid().is_root();
     if !by_bridge && join.namespaces & PID != 0 {
         // Holds for processes that we make from now on, not for ourselves.
         enter(join, PID)?;
     }
-    let birthplace = match join.cgroup.entry() {
-        Entry::CloneInto(dir) => Some(dir),
-        _ => None,
-    };
-    match clone3(0, birthplace).doing(Doing::Clone)? {
-        Cloned::Child => {
+    match clone_into(0, &doors)? {
+        (Cloned::Child, cloned) => {
             drop(ours);
-            run(join, &tasks, by_bridge, theirs)
+            run(join, &entry(doors, cloned), by_bridge, theirs)
         }
-        Cloned::Parent(pid, pidfd) => {
+        (Cloned::Parent(pid, pidfd), _) => {
             drop(theirs);
             let bridge = child(pid, pidfd, ours);
             if !by_bridge {
@@ -59,13 +55,13 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
     }
 }
 
-fn run(join: &Join<'_>, tasks: &[OwnedFd], by_bridge: bool, channel: ChildEnd) -> ! {
+fn run(join: &Join<'_>, entry: &Entry<'_>, by_bridge: bool, channel: ChildEnd) -> ! {
     let made = || -> Result<bool> {
         last_mile::die_with_parent()?;
         // Processes in there see us in /proc from the join on (CVE-2016-9962).
         prctl::set_dumpable(false).doing(Doing::Clone)?;
         join.process.affinity.set_initial()?;
-        crate::limit::cgroup::enter(tasks)?;
+        entry.enter()?;
         let rest = if by_bridge {
             join.namespaces
         } else {

@@ -6,7 +6,7 @@ use super::wire::{self, FromChild, ParentEnd, ToChild};
 use super::{bridge, init};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::isolate::namespaces::{CGROUP, USER};
-use crate::limit::cgroup::Cgroup;
+use crate::limit::cgroup::{Cgroup, CgroupPlan, Doors};
 use crate::plan::{Plan, ProcessPlan};
 use crate::run::hooks::Kind;
 use crate::sys::clone::{Cloned, clone3};
@@ -40,30 +40,63 @@ pub(crate) trait Midwife {
 /// Makes the container's first process.
 pub(crate) fn spawn(plan: &Plan, prepared: &Prepared, hook_state: &HookState) -> Result<Child> {
     let (ours, theirs) = wire::pair()?;
+    let doors = prepared.cgroup.doors()?;
     let bridged = plan.namespaces.need_bridge();
     // The cgroup namespace's root is the cgroup at its making: that waits until we are in ours.
     let flags = match bridged {
         true => plan.namespaces.new & USER,
         false => plan.namespaces.new & !CGROUP,
     };
-    let cloned = clone3(flags, prepared.birthplace())
-        .doing(Doing::Clone)
-        .hint(
+    let birth = |error: Error| {
+        error.hint(
             "ENOSPC, EUSERS: a limit of /proc/sys/user; EINVAL: the kernel lacks a namespace type",
-        );
-    match cloned? {
-        Cloned::Child => {
+        )
+    };
+    match clone_into(flags, &doors).map_err(birth)? {
+        (Cloned::Child, cloned) => {
             drop(ours);
+            let entry = Entry { doors, cloned };
             match bridged {
-                true => bridge::run(plan, prepared, hook_state, theirs),
-                false => init::run(plan, prepared, hook_state, theirs),
+                true => bridge::run(plan, prepared, &entry, hook_state, theirs),
+                false => init::run(plan, prepared, Some(&entry), hook_state, theirs),
             }
         }
-        Cloned::Parent(pid, pidfd) => {
+        (Cloned::Parent(pid, pidfd), _) => {
             drop(theirs);
             Ok(child(pid, pidfd, ours))
         }
     }
+}
+
+/// How a child gets into its cgroup, as its first act.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    doors: Doors<'a>,
+    cloned: bool,
+}
+
+impl Entry<'_> {
+    pub(crate) fn enter(&self) -> Result<()> {
+        self.doors.enter(self.cloned)
+    }
+}
+
+/// Clones into the v2 cgroup where there is one, and says whether that was done: a kernel or a
+/// cgroup that refuses leaves the child to go there by itself.
+pub(super) fn clone_into(flags: u64, doors: &Doors<'_>) -> Result<(Cloned, bool)> {
+    let into = doors.clone_into();
+    let refused = match clone3(flags, into) {
+        Err(errno) if into.is_some() => errno,
+        result => return Ok((result.doing(Doing::Clone)?, into.is_some())),
+    };
+    clone3(flags, None)
+        .map_err(|_| Error::os(Doing::Clone, refused))
+        .map(|cloned| (cloned, false))
+}
+
+/// As [`Entry`], for a process that was cloned by [`clone_into`].
+pub(super) fn entry(doors: Doors<'_>, cloned: bool) -> Entry<'_> {
+    Entry { doors, cloned }
 }
 
 /// The OCI state that hooks read, but for status and pid.
@@ -108,9 +141,9 @@ impl Child {
             }
         }
         // While the child makes its mounts.
-        cgroup.apply(&plan.cgroup)?;
+        cgroup.apply_limits(&plan.cgroup)?;
         plan.process.oom.set(self.pid)?;
-        self.finish(&plan.process, Some(cgroup), midwife)
+        self.finish(&plan.process, Some((cgroup, &plan.cgroup)), midwife)
     }
 
     /// From the first message on that init and an exec'd process have in common, to the end of
@@ -118,18 +151,21 @@ impl Child {
     pub(crate) fn finish(
         &mut self,
         process: &ProcessPlan,
-        cgroup: Option<&Cgroup>,
+        new_cgroup: Option<(&Cgroup, &CgroupPlan)>,
         midwife: &mut dyn Midwife,
     ) -> Result<()> {
         let mut ready = false;
         loop {
-            match self.receive_unless_over(cgroup, ready)? {
+            match self.receive_unless_over(new_cgroup.map(|(cgroup, _)| cgroup), ready)? {
                 None => return Ok(()),
                 Some(FromChild::WantHooks) => {
                     midwife.run_hooks(self)?;
                     self.channel.send(ToChild::HooksDone)?;
                 }
                 Some(FromChild::Ready) if !ready => {
+                    if let Some((cgroup, plan)) = new_cgroup {
+                        cgroup.apply_rules(plan)?;
+                    }
                     // From outside, for a root in a user namespace may not raise a limit; this
                     // late, for a low one would hinder the making of mounts.
                     process.rlimits.set(self.pid)?;

@@ -28,8 +28,6 @@ pub(crate) struct Prepared {
     pub(crate) joins: Vec<Opened>,
     pub(crate) cgroup: Cgroup,
     pub(crate) view: View,
-    /// On v1: the files by which the process puts itself into its cgroup.
-    pub(crate) tasks: Vec<OwnedFd>,
     /// Trees cloned with the privileges of the host's root, for a container whose root has less;
     /// empty when init clones them itself.
     pub(crate) early: Option<Early>,
@@ -63,30 +61,19 @@ impl Prepared {
             .iter()
             .any(crate::rootfs::mounts::Mount::is_cgroup)
         {
-            cgroup.view(plan.namespaces.has(CGROUP))
+            cgroup.view(plan.namespaces.has(CGROUP))?
         } else {
             View::default()
         };
-        let mut out = Self {
+        Ok(Self {
             joins,
             cgroup,
             view,
-            tasks: Vec::new(),
             early,
             console,
             gate,
             keep: false,
-        };
-        out.tasks = out.cgroup.tasks()?;
-        Ok(out)
-    }
-
-    /// The cgroup v2 directory to be born in.
-    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        match self.cgroup.entry() {
-            Entry::CloneInto(dir) => Some(dir),
-            _ => None,
-        }
+        })
     }
 
     /// The container lives: what was made for it stays.

@@ -3,6 +3,7 @@
 //! Every wrapper returns [`nix::Result`] and io-safe file descriptors, links its man page, and
 //! says in each `unsafe` block why the block is sound.
 
+pub(crate) mod bpf;
 pub(crate) mod cap;
 pub(crate) mod clone;
 pub(crate) mod fd;
