@@ -80,12 +80,6 @@ impl Lab {
         })
     }
 
-    /// Whether the binary under test is that one.
-    pub fn is(&self, name: &str) -> bool {
-        let file = self.runtime.file_name().unwrap_or_default();
-        file.to_string_lossy().contains(name)
-    }
-
     fn count(&self) -> u32 {
         self.next.replace(self.next.get() + 1)
     }

@@ -110,7 +110,7 @@ fn reap(spare: Option<u32>) {
         let Ok(raw) = i32::try_from(pid) else { continue };
         if Some(pid) != spare {
             // A child that is still alive is no error here.
-            drop(waitpid(Pid::from_raw(raw), Some(WaitPidFlag::WNOHANG)));
+            waitpid(Pid::from_raw(raw), Some(WaitPidFlag::WNOHANG)).ok();
         }
     }
 }
@@ -160,7 +160,7 @@ fn sweep(dir: &Path, mark: &str) {
         for pid in &alive {
             if let Ok(raw) = i32::try_from(*pid) {
                 // It may have gone in between.
-                drop(kill(Pid::from_raw(raw), Signal::SIGKILL));
+                kill(Pid::from_raw(raw), Signal::SIGKILL).ok();
             }
         }
         reap(None);
@@ -168,7 +168,7 @@ fn sweep(dir: &Path, mark: &str) {
         cgroups.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
         for cgroup in &cgroups {
             kernel::thaw(cgroup);
-            drop(std::fs::remove_dir(cgroup));
+            std::fs::remove_dir(cgroup).ok();
         }
         if (alive.is_empty() && cgroups.is_empty()) || Instant::now() > deadline {
             break;
@@ -176,9 +176,9 @@ fn sweep(dir: &Path, mark: &str) {
         std::thread::sleep(Duration::from_millis(5));
     }
     for mount in kernel::mounts_below(dir).into_iter().rev() {
-        drop(nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH));
+        nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH).ok();
     }
     if kernel::mounts_below(dir).is_empty() {
-        drop(std::fs::remove_dir_all(dir));
+        std::fs::remove_dir_all(dir).ok();
     }
 }

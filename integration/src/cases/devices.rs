@@ -85,6 +85,8 @@ fn listed_devices_have_their_numbers_mode_and_owner(lab: &Lab) -> Result {
 fn a_listed_device_may_replace_a_default_one(lab: &Lab) -> Result {
     let mut bundle = lab.script("stat -c '%t:%T %a' /dev/null")?;
     bundle.set("/linux/devices", json!([device("/dev/null", "c", (1, 3), 0o622)]))?;
+    let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
+    bundle.set("/linux/resources/devices/-", rule)?;
     same!("stat", lab.told(&bundle)?, "1:3 622\n");
     Ok(())
 }

@@ -138,7 +138,7 @@ fn exec_with_a_missing_cwd_fails(lab: &Lab) -> Result {
 
 fn exec_adds_env(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
-    let flags = ["--env", "A=1", "-e", "B=x=y"];
+    let flags = ["--env", "A=1", "--env", "B=x=y"];
     let output = container.call("exec", &flags, &["env"])?.ok()?;
     let lines: Vec<&str> = output.out.lines().collect();
     for want in ["A=1", "B=x=y", "TERM=xterm", "PATH=/bin:/usr/bin"] {
@@ -189,7 +189,7 @@ fn exec_sets_home_from_passwd(lab: &Lab) -> Result {
 
 fn exec_takes_additional_groups(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
-    let flags = ["-u", "1000:1000", "-g", "7", "--additional-gids", "9"];
+    let flags = ["-u", "1000:1000", "-g", "7", "-g", "9"];
     let output = container.call("exec", &flags, &["cat", "/proc/self/status"])?.ok()?;
     same!("groups", field(&output.out, "Groups"), Some("7 9".into()));
     Ok(())

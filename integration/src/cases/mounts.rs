@@ -20,7 +20,6 @@ cases! {
     a_readonly_bind_refuses_writes,
     a_readonly_rbind_covers_only_the_top,
     an_rro_bind_covers_everything_below: [Kernel(5, 12)],
-    a_bind_type_without_the_option_is_a_bind,
     a_bind_without_a_type_is_a_bind,
     mounts_come_in_the_listed_order,
     a_later_mount_covers_an_earlier_one,
@@ -129,15 +128,6 @@ fn an_rro_bind_covers_everything_below(lab: &Lab) -> Result {
     let mut bundle = lab.script("touch /mnt/made /mnt/sub/made 2>&1 | grep -c Read-only")?;
     bundle.mount("bind", &tree, "/mnt", &["rbind", "rro"])?;
     same!("refused", lab.told(&bundle)?, "2\n");
-    Ok(())
-}
-
-fn a_bind_type_without_the_option_is_a_bind(lab: &Lab) -> Result {
-    let source = lab.directory("source")?;
-    lab.file("source/file", "text")?;
-    let mut bundle = lab.script("cat /mnt/file")?;
-    bundle.mount("bind", &source, "/mnt", &["rw"])?;
-    same!("stdout", lab.told(&bundle)?, "text");
     Ok(())
 }
 

@@ -109,7 +109,9 @@ fn joined(lab: &Lab, kind: &str, link: &str, flag: &str) -> Result {
         bundle.unset("/hostname")?;
     }
     if kind == "user" {
-        // Root there is root here, but only its ids are mapped.
+        // Root there is root here, but only its ids are mapped. Runtimes want to be told that, too.
+        let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+        bundle.set("/linux/uidMappings", map.clone())?.set("/linux/gidMappings", map)?;
         bundle.set("/mounts/2/options", json!(["nosuid", "noexec", "newinstance"]))?;
     }
     let want = std::fs::read_link(&path)?;

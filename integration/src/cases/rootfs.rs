@@ -5,12 +5,10 @@ use crate::case::Result;
 use crate::kernel::{mount_at, process};
 use crate::lab::Lab;
 use crate::{cases, check, same};
-use std::os::unix::fs::symlink;
 
 cases! {
     root_path_may_be_relative,
     root_path_may_be_absolute,
-    root_path_may_be_a_symlink,
     the_root_is_writable,
     a_readonly_root_is,
     a_readonly_root_keeps_its_mounts_writable,
@@ -35,15 +33,6 @@ fn root_path_may_be_absolute(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /here")?;
     bundle.set("/root/path", other.dir.join("rootfs").to_string_lossy().into_owned())?;
     same!("stdout", lab.told(&bundle)?, "other");
-    Ok(())
-}
-
-fn root_path_may_be_a_symlink(lab: &Lab) -> Result {
-    let mut bundle = lab.script("cat /here")?;
-    std::fs::write(bundle.inside("here"), "here")?;
-    symlink("rootfs", bundle.dir.join("link"))?;
-    bundle.set("/root/path", "link")?;
-    same!("stdout", lab.told(&bundle)?, "here");
     Ok(())
 }
 
@@ -114,7 +103,7 @@ fn no_pivot_hides_the_hosts_root(lab: &Lab) -> Result {
 }
 
 fn dotdot_at_the_root_stays_inside(lab: &Lab) -> Result {
-    let bundle = lab.script("cat /../../../../here; cd /proc/1/root/..; cat here")?;
+    let bundle = lab.script("cat /../../../../here; cd -P /proc/1/root/..; cat here")?;
     std::fs::write(bundle.inside("here"), "here ")?;
     same!("stdout", lab.told(&bundle)?, "here here ");
     Ok(())

