@@ -16,14 +16,27 @@ const GROUP: &str = "root:x:0:\nuser:x:1000:\nextra:x:1234:user\n";
 /// bundles share our copy and never the host's file.
 pub fn make_image(image: &Path) -> Result {
     for dir in [
-        "bin", "dev", "etc", "home/user", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var",
+        "bin",
+        "dev",
+        "etc",
+        "home/user",
+        "mnt",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "tmp",
+        "usr",
+        "var",
     ] {
         fs::create_dir_all(image.join(dir))?;
     }
     fs::set_permissions(image.join("tmp"), fs::Permissions::from_mode(0o1777))?;
     let path = std::env::var("PATH").unwrap_or_default();
     let mut places = path.split(':').map(|dir| Path::new(dir).join("busybox"));
-    let host = places.find(|file| file.is_file()).ok_or("no busybox in PATH")?;
+    let host = places
+        .find(|file| file.is_file())
+        .ok_or("no busybox in PATH")?;
     let busybox = image.join("bin/busybox");
     fs::copy(&host, &busybox)?;
     let applets = Command::new(&busybox).arg("--list").output()?;
@@ -95,7 +108,8 @@ impl Bundle {
                         list.push(Value::Null);
                     }
                     let index = key.parse().unwrap_or(list.len() - 1);
-                    list.get_mut(index).ok_or(format!("{pointer}: no such index"))?
+                    list.get_mut(index)
+                        .ok_or(format!("{pointer}: no such index"))?
                 }
                 Value::Object(map) => map.entry(key).or_insert(Value::Null),
                 _ => return Err(format!("{pointer}: passes through a scalar").into()),
@@ -108,7 +122,10 @@ impl Bundle {
     /// Takes a member away.
     pub fn unset(&mut self, pointer: &str) -> Result<&mut Self> {
         let (above, key) = pointer.rsplit_once('/').ok_or("not a pointer")?;
-        let map = self.config.pointer_mut(above).and_then(Value::as_object_mut);
+        let map = self
+            .config
+            .pointer_mut(above)
+            .and_then(Value::as_object_mut);
         map.ok_or(format!("{above}: no object"))?.remove(key);
         Ok(self)
     }
@@ -153,8 +170,12 @@ impl Bundle {
 
     /// Takes the namespace of that type out of the list.
     pub fn drop_namespace(&mut self, kind: &str) -> Result<&mut Self> {
-        let list = self.config.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut);
-        list.ok_or("no namespaces")?.retain(|entry| entry["type"] != kind);
+        let list = self
+            .config
+            .pointer_mut("/linux/namespaces")
+            .and_then(Value::as_array_mut);
+        list.ok_or("no namespaces")?
+            .retain(|entry| entry["type"] != kind);
         Ok(self)
     }
 

@@ -156,13 +156,16 @@ fn number(path: &str) -> u64 {
 
 fn kernel() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut parts = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let mut parts = release
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
 fn which(tool: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':').any(|dir| Path::new(dir).join(tool).is_file())
+    path.split(':')
+        .any(|dir| Path::new(dir).join(tool).is_file())
 }
 
 /// The code of a case.

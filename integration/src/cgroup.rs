@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::case::Result;
+use cgroups_rs::fs::MaxValue;
 use cgroups_rs::fs::blkio::BlkIoController;
 use cgroups_rs::fs::cgroup::Cgroup;
 use cgroups_rs::fs::cpu::CpuController;
@@ -9,7 +10,6 @@ use cgroups_rs::fs::cpuset::CpuSetController;
 use cgroups_rs::fs::hierarchies;
 use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
-use cgroups_rs::fs::MaxValue;
 use std::path::{Path, PathBuf};
 
 /// The cgroup at a `cgroupsPath` that starts with a slash, in whatever hierarchies there are.
@@ -35,7 +35,11 @@ impl Limits {
 
     /// Whether every process listed there is one of these.
     pub fn processes(&self) -> Vec<u64> {
-        self.cgroup.procs().iter().map(|process| process.pid).collect()
+        self.cgroup
+            .procs()
+            .iter()
+            .map(|process| process.pid)
+            .collect()
     }
 
     fn memory(&self) -> Result<&MemController> {
@@ -84,7 +88,9 @@ impl Limits {
     /// How often the quota was hit.
     pub fn throttled(&self) -> Result<u64> {
         let stat = self.cpu()?.cpu().stat;
-        let line = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+        let line = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("nr_throttled "));
         Ok(line.ok_or("no nr_throttled")?.trim().parse()?)
     }
 
@@ -113,14 +119,20 @@ impl Limits {
     pub fn read_bps(&self) -> Result<Vec<(i16, i16, u64)>> {
         let blkio: &BlkIoController = self.cgroup.controller_of().ok_or("no blkio controller")?;
         let devices = blkio.blkio().throttle.read_bps_device;
-        Ok(devices.iter().map(|device| (device.major, device.minor, device.data)).collect())
+        Ok(devices
+            .iter()
+            .map(|device| (device.major, device.minor, device.data))
+            .collect())
     }
 
     /// A file of that controller's directory, for what cgroups-rs does not read.
     pub fn file(&self, controller: &str, file: &str) -> Result<String> {
         let path = self.directory(controller).join(file);
         let text = std::fs::read_to_string(&path);
-        Ok(text.map_err(|e| format!("{}: {e}", path.display()))?.trim().to_owned())
+        Ok(text
+            .map_err(|e| format!("{}: {e}", path.display()))?
+            .trim()
+            .to_owned())
     }
 
     /// The directory of that controller.

@@ -7,7 +7,6 @@ use crate::lab::{self, Lab, Output};
 use serde_json::Value;
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::Stdio;
 
 /// See the module.
 pub struct Container<'lab> {
@@ -30,8 +29,10 @@ impl<'lab> Container<'lab> {
         args.extend(flags);
         args.push(&self.id);
         let mut command = self.lab.command(&args);
-        command.stdin(Stdio::null());
-        command.stdout(File::create(self.file("out"))?).stderr(File::create(self.file("err"))?);
+        command.stdin(self.lab.null()?);
+        command
+            .stdout(File::create(self.file("out"))?)
+            .stderr(File::create(self.file("err"))?);
         let code = lab::code(command.status()?);
         if code != 0 {
             return Err(format!("create: exit {code}: {}", self.err()?.trim()).into());
@@ -102,7 +103,10 @@ impl<'lab> Container<'lab> {
 
     /// The status in it.
     pub fn status(&self) -> Result<String> {
-        Ok(self.state()?["status"].as_str().unwrap_or("no status").to_owned())
+        Ok(self.state()?["status"]
+            .as_str()
+            .unwrap_or("no status")
+            .to_owned())
     }
 
     /// The pid of init on the host; 0 if it is stopped.
@@ -113,7 +117,9 @@ impl<'lab> Container<'lab> {
 
     /// Waits until `state` says stopped.
     pub fn stopped(&self) -> Result {
-        until("status stopped", || self.status().ok().filter(|status| status == "stopped"))?;
+        until("status stopped", || {
+            self.status().ok().filter(|status| status == "stopped")
+        })?;
         Ok(())
     }
 

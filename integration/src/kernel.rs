@@ -25,14 +25,26 @@ pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
 
 /// Direct children of a process, dead ones included.
 pub fn children(parent: u32) -> Vec<u32> {
-    pairs().into_iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid).collect()
+    pairs()
+        .into_iter()
+        .filter(|(_, of)| *of == parent)
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 /// (pid, parent) of every process.
 fn pairs() -> Vec<(u32, u32)> {
-    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let all = procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten();
     all.filter_map(|process| process.stat().ok())
-        .filter_map(|stat| Some((u32::try_from(stat.pid).ok()?, u32::try_from(stat.ppid).ok()?)))
+        .filter_map(|stat| {
+            Some((
+                u32::try_from(stat.pid).ok()?,
+                u32::try_from(stat.ppid).ok()?,
+            ))
+        })
         .collect()
 }
 
@@ -42,7 +54,12 @@ pub fn descendants(parent: u32) -> Vec<u32> {
     let mut found = vec![parent];
     let mut next = 0;
     while let Some(&of) = found.get(next) {
-        found.extend(pairs.iter().filter(|(_, ppid)| *ppid == of).map(|(pid, _)| *pid));
+        found.extend(
+            pairs
+                .iter()
+                .filter(|(_, ppid)| *ppid == of)
+                .map(|(pid, _)| *pid),
+        );
         next += 1;
     }
     found.split_off(1)
@@ -51,7 +68,10 @@ pub fn descendants(parent: u32) -> Vec<u32> {
 /// What a process calls itself, in one line.
 pub fn command_line(pid: impl std::fmt::Display) -> String {
     let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&text).replace('\0', " ").trim().to_owned()
+    String::from_utf8_lossy(&text)
+        .replace('\0', " ")
+        .trim()
+        .to_owned()
 }
 
 /// Directories below `top` whose name contains `mark`, parents before children.
@@ -108,7 +128,9 @@ pub fn own_namespace(kind: &str) -> Result<PathBuf> {
 /// The topmost mount at a path inside a container.
 pub fn mount_at(pid: i32, path: &str) -> Result<MountInfo> {
     let mounts = process(pid)?.mountinfo()?;
-    let last = mounts.into_iter().rfind(|mount| mount.mount_point == Path::new(path));
+    let last = mounts
+        .into_iter()
+        .rfind(|mount| mount.mount_point == Path::new(path));
     Ok(last.ok_or(format!("nothing is mounted at {path}"))?)
 }
 
@@ -126,7 +148,9 @@ pub fn status_line(pid: i32, name: &str) -> Result<String> {
 
 /// One field of a `Name:\tvalue` text, blanks between words made single.
 pub fn field(text: &str, name: &str) -> Option<String> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

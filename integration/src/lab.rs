@@ -4,12 +4,13 @@
 use crate::bundle::Bundle;
 use crate::case::Result;
 use crate::container::Container;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 /// What a finished command left.
 #[derive(Debug)]
@@ -69,7 +70,9 @@ impl Lab {
     /// The workplace that the supervisor prepared.
     pub fn from_env() -> Result<Self> {
         let path = |name: &str| -> Result<PathBuf> {
-            Ok(std::env::var_os(name).ok_or(format!("{name} is not set"))?.into())
+            Ok(std::env::var_os(name)
+                .ok_or(format!("{name} is not set"))?
+                .into())
         };
         Ok(Self {
             dir: path("INTEGRATION_DIR")?,
@@ -110,7 +113,10 @@ impl Lab {
 
     /// A fresh bundle.
     pub fn bundle(&self) -> Result<Bundle> {
-        Bundle::new(self.dir.join(format!("bundle{}", self.count())), &self.image)
+        Bundle::new(
+            self.dir.join(format!("bundle{}", self.count())),
+            &self.image,
+        )
     }
 
     /// A fresh bundle whose process is a shell with this script.
@@ -135,17 +141,35 @@ impl Lab {
     /// The same with another state root.
     pub fn command_in<S: AsRef<OsStr>>(&self, root: &str, args: &[S]) -> Command {
         let mut command = Command::new(&self.runtime);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.arg("--root").arg(self.dir.join(root)).args(args);
         command
+    }
+
+    /// A null device that is ours: a careless runtime gives the one it stands on to the user.
+    pub fn null(&self) -> Result<File> {
+        let path = self.dir.join("null");
+        if !path.exists() {
+            let (kind, mode) = (SFlag::S_IFCHR, Mode::from_bits_truncate(0o666));
+            mknod(&path, kind, mode, makedev(1, 3))?;
+        }
+        Ok(File::options().read(true).write(true).open(&path)?)
     }
 
     /// Runs a command to its end, however many of its children keep its output open: that goes to
     /// files, for a container inherits it.
     pub fn finish(&self, command: &mut Command) -> Result<Output> {
         let number = self.count();
-        let (out, err) = (self.path(&format!("{number}.out")), self.path(&format!("{number}.err")));
-        let status = command.stdout(File::create(&out)?).stderr(File::create(&err)?).status();
+        let (out, err) = (
+            self.path(&format!("{number}.out")),
+            self.path(&format!("{number}.err")),
+        );
+        let status = command
+            .stdout(File::create(&out)?)
+            .stderr(File::create(&err)?)
+            .status();
         let status = status.map_err(|e| format!("{}: {e}", self.runtime.display()))?;
         Ok(Output {
             code: code(status),
@@ -156,7 +180,7 @@ impl Lab {
 
     /// Calls the runtime without input.
     pub fn call<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output> {
-        self.finish(self.command(args).stdin(Stdio::null()))
+        self.finish(self.command(args).stdin(self.null()?))
     }
 
     /// `run` or `create` of a bundle under that id.
@@ -206,8 +230,13 @@ impl Lab {
 
     /// The state directories under this case's root.
     pub fn states(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.dir.join("root")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        let entries = std::fs::read_dir(self.dir.join("root"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
     }
 
     /// What the names of this case's containers begin with.

@@ -48,9 +48,16 @@ impl Pty {
     /// Runs a command on the terminal; its exit code and all that it wrote.
     pub fn run(self, command: &mut Command) -> Result<(i32, String)> {
         let end = || self.slave.try_clone().map(Stdio::from);
-        let mut child = command.stdin(end()?).stdout(end()?).stderr(end()?).spawn()?;
+        let mut child = command
+            .stdin(end()?)
+            .stdout(end()?)
+            .stderr(end()?)
+            .spawn()?;
         // The command holds copies, too: only without those does the master report the end.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         drop(self.slave);
         let text = drain(&self.master)?;
         Ok((crate::lab::code(child.wait()?), text))

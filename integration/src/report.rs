@@ -56,7 +56,10 @@ pub fn suite(args: &[String]) -> Result<ExitCode> {
     if let [name, ..] = known.strangers(&names).as_slice() {
         return Err(format!("known difference of a case that is not: {name}").into());
     }
-    let chosen: Vec<&Case> = all.iter().filter(|case| picks(&filters, &case.name)).collect();
+    let chosen: Vec<&Case> = all
+        .iter()
+        .filter(|case| picks(&filters, &case.name))
+        .collect();
     if list {
         for case in &chosen {
             println!("{}", case.name);
@@ -74,7 +77,10 @@ fn run(chosen: &[&Case], known: &Known) -> Result<ExitCode> {
     let runtime = runtime()?;
     let stage = Stage::new()?;
     bundle::make_image(&stage.0.join("image"))?;
-    let jobs = std::env::var("JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(2);
+    let jobs = std::env::var("JOBS")
+        .ok()
+        .and_then(|jobs| jobs.parse().ok())
+        .unwrap_or(2);
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
@@ -88,11 +94,21 @@ fn run(chosen: &[&Case], known: &Known) -> Result<ExitCode> {
     });
     let tally = tally.into_inner().map_err(|_| "a worker died")?;
     if tally.known + tally.unexpected > 0 {
-        println!("{} known differences, {} unexpectedly pass", tally.known, tally.unexpected);
+        println!(
+            "{} known differences, {} unexpectedly pass",
+            tally.known, tally.unexpected
+        );
     }
-    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed, tally.failed, tally.skipped
+    );
     let clean = tally.failed == 0 && tally.unexpected == 0 && !chosen.is_empty();
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn one(case: &Case, runtime: &Path, stage: &Path, known: &Known, tally: &Mutex<Tally>) {
@@ -154,7 +170,10 @@ fn runtime() -> Result<PathBuf> {
         None => {
             // target/<triple>/debug/deps/integration-<hash>
             let program = std::env::current_exe()?;
-            let built = program.parent().and_then(Path::parent).ok_or("where is target/?")?;
+            let built = program
+                .parent()
+                .and_then(Path::parent)
+                .ok_or("where is target/?")?;
             built.join("creel")
         }
     };

@@ -57,12 +57,24 @@ pub fn own_mounts(propagation: MsFlags) -> Result {
     unshare(CloneFlags::CLONE_NEWNS)?;
     // First cut loose, or a shared host tree would see what follows.
     for flags in [MsFlags::MS_PRIVATE, propagation] {
-        mount(None::<&str>, "/", None::<&str>, flags | MsFlags::MS_REC, None::<&str>)?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            flags | MsFlags::MS_REC,
+            None::<&str>,
+        )?;
     }
     Ok(())
 }
 
 /// Mounts a tmpfs at a host directory; only after [`own_mounts`].
 pub fn tmpfs(at: &std::path::Path) -> Result {
-    Ok(mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=1m"))?)
+    Ok(mount(
+        Some("tmpfs"),
+        at,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("size=1m"),
+    )?)
 }

@@ -63,7 +63,9 @@ fn watched(name: &str, dir: &Path, mark: &str) -> Result {
         .stderr(std::fs::File::create(&trouble)?)
         .process_group(0)
         .spawn()?;
-    let limit = std::env::var("INTEGRATION_LIMIT").ok().and_then(|limit| limit.parse().ok());
+    let limit = std::env::var("INTEGRATION_LIMIT")
+        .ok()
+        .and_then(|limit| limit.parse().ok());
     let limit = Duration::from_secs(limit.unwrap_or(30));
     let why = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
     match wait(&mut child, limit)? {
@@ -84,7 +86,11 @@ fn watched(name: &str, dir: &Path, mark: &str) -> Result {
             nix::sys::signal::killpg(group, Signal::SIGKILL)?;
             child.wait()?;
             let seconds = limit.as_secs();
-            Err(format!("hung: no end after {seconds} s; alive: {}", waiting.join("; ")).into())
+            Err(format!(
+                "hung: no end after {seconds} s; alive: {}",
+                waiting.join("; ")
+            )
+            .into())
         }
     }
 }
@@ -107,7 +113,9 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
 /// Collects the dead that were handed to us; not `spare`, whose status its owner wants.
 fn reap(spare: Option<u32>) {
     for pid in kernel::children(std::process::id()) {
-        let Ok(raw) = i32::try_from(pid) else { continue };
+        let Ok(raw) = i32::try_from(pid) else {
+            continue;
+        };
         if Some(pid) != spare {
             // A child that is still alive is no error here.
             waitpid(Pid::from_raw(raw), Some(WaitPidFlag::WNOHANG)).ok();
@@ -129,7 +137,10 @@ fn traces(dir: &Path, mark: &str) -> Result<Vec<String>> {
     for root in ["root", "root2"] {
         let state = dir.join(root);
         for entry in std::fs::read_dir(&state).into_iter().flatten().flatten() {
-            traces.push(format!("state {root}/{}", entry.file_name().to_string_lossy()));
+            traces.push(format!(
+                "state {root}/{}",
+                entry.file_name().to_string_lossy()
+            ));
         }
     }
     Ok(traces)

@@ -6,7 +6,7 @@ use crate::kernel;
 use crate::lab::Lab;
 use crate::{check, same};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// The cases of this part; they take longer than others.
@@ -47,7 +47,10 @@ fn in_a_row(lab: &Lab) -> Result {
 /// Starts a runtime command without waiting for it.
 fn spawn(lab: &Lab, args: &[&str]) -> Result<Child> {
     let mut command: Command = lab.command(args);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(lab.null()?)
+        .stdout(lab.null()?)
+        .stderr(lab.null()?);
     Ok(command.spawn()?)
 }
 
@@ -73,7 +76,12 @@ fn at_once(lab: &Lab) -> Result {
     bundle.save()?;
     let dir = bundle.dir.to_string_lossy();
     let ids: Vec<String> = (0..50).map(|_| lab.id()).collect();
-    for args in [&["create", "-b", &dir][..], &["start"], &["kill", "--all"], &["delete", "-f"]] {
+    for args in [
+        &["create", "-b", &dir][..],
+        &["start"],
+        &["kill", "--all"],
+        &["delete", "-f"],
+    ] {
         let failed = match args {
             ["kill", ..] => all(lab, &ids, &["kill"])?,
             args => all(lab, &ids, args)?,
@@ -120,7 +128,10 @@ fn killed_creators(lab: &Lab) -> Result {
         }
         child.wait()?;
         lab.call(&["delete", "--force", &id])?.ok()?;
-        check!(!lab.states().contains(&id), "state of {id} is left in round {round}");
+        check!(
+            !lab.states().contains(&id),
+            "state of {id} is left in round {round}"
+        );
     }
     nothing_left(lab)
 }
@@ -154,7 +165,10 @@ fn execs(lab: &Lab) -> Result {
     }
     kernel::until("the end of all execs", || {
         let told = container.exec(&["ls", "/proc"]).ok()?.out;
-        let pids = told.split_whitespace().filter(|word| word.parse::<u32>().is_ok()).count();
+        let pids = told
+            .split_whitespace()
+            .filter(|word| word.parse::<u32>().is_ok())
+            .count();
         (pids == 2 && kernel::children(init).is_empty()).then_some(())
     })?;
     container.delete(&["-f"])?.ok()?;

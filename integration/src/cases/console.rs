@@ -9,7 +9,6 @@ use crate::{cases, check, same};
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
-use std::process::Stdio;
 
 cases! {
     the_console_socket_receives_the_terminal,
@@ -45,7 +44,10 @@ fn on_console(lab: &Lab, bundle: &Bundle) -> Result<String> {
 }
 
 fn the_console_socket_receives_the_terminal(lab: &Lab) -> Result {
-    let bundle = with(lab, "test -t 0 && test -t 1 && test -t 2 && echo yes; read x; echo got $x")?;
+    let bundle = with(
+        lab,
+        "test -t 0 && test -t 1 && test -t 2 && echo yes; read x; echo got $x",
+    )?;
     let socket = Receiver::new(&lab.path("console"))?;
     let flags = ["--console-socket", &socket.path.to_string_lossy()];
     let container = lab.create_with(&bundle, &flags)?;
@@ -80,7 +82,10 @@ fn the_console_is_the_controlling_terminal(lab: &Lab) -> Result {
 }
 
 fn the_console_belongs_to_the_user(lab: &Lab) -> Result {
-    let mut bundle = with(lab, "stat -c %u /dev/pts/0; echo x > /dev/pts/0 && echo done")?;
+    let mut bundle = with(
+        lab,
+        "stat -c %u /dev/pts/0; echo x > /dev/pts/0 && echo done",
+    )?;
     bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}))?;
     let told = on_console(lab, &bundle)?;
     let words: Vec<&str> = told.split_whitespace().collect();
@@ -90,22 +95,26 @@ fn the_console_belongs_to_the_user(lab: &Lab) -> Result {
 
 fn a_terminal_without_a_console_socket_is_refused(lab: &Lab) -> Result {
     let bundle = with(lab, "true")?;
-    lab.launch("create", &bundle, &lab.id(), &[])?.refused("create with a terminal")?;
-    lab.launch("run", &bundle, &lab.id(), &["-d"])?.refused("run -d with a terminal")?;
+    lab.launch("create", &bundle, &lab.id(), &[])?
+        .refused("create with a terminal")?;
+    lab.launch("run", &bundle, &lab.id(), &["-d"])?
+        .refused("run -d with a terminal")?;
     Ok(())
 }
 
 fn a_console_socket_without_a_terminal_is_refused(lab: &Lab) -> Result {
     let socket = Receiver::new(&lab.path("console"))?;
     let flags = ["--console-socket", &socket.path.to_string_lossy()];
-    lab.launch("create", &lab.bundle()?, &lab.id(), &flags)?.refused("a needless socket")?;
+    lab.launch("create", &lab.bundle()?, &lab.id(), &flags)?
+        .refused("a needless socket")?;
     Ok(())
 }
 
 fn a_console_socket_that_is_missing_is_refused(lab: &Lab) -> Result {
     let path = lab.path("nowhere");
     let flags = ["--console-socket", &path.to_string_lossy()];
-    lab.launch("create", &with(lab, "true")?, &lab.id(), &flags)?.refused("a missing socket")?;
+    lab.launch("create", &with(lab, "true")?, &lab.id(), &flags)?
+        .refused("a missing socket")?;
     Ok(())
 }
 
@@ -127,7 +136,8 @@ fn run_with_a_terminal_takes_the_callers_size(lab: &Lab) -> Result {
     let pty = Pty::new(40, 132)?;
     same!("our own", size(&pty.master)?, (40, 132));
     // The size may arrive a moment after the start.
-    let script = "for i in $(seq 500); do s=$(stty size); [ \"$s\" = '40 132' ] && break; done; echo $s";
+    let script =
+        "for i in $(seq 500); do s=$(stty size); [ \"$s\" = '40 132' ] && break; done; echo $s";
     let (_, told) = run_on_pty(lab, &with(lab, script)?, pty)?;
     same!("stty size", told.trim(), "40 132");
     Ok(())
@@ -170,6 +180,10 @@ fn without_a_terminal_there_is_no_console(lab: &Lab) -> Result {
     bundle.save()?;
     let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
     let mut command = lab.command(&["run", "-b", &dir, &id]);
-    same!("told", lab.finish(command.stdin(Stdio::null()))?.ok()?.out, "no tty\n");
+    same!(
+        "told",
+        lab.finish(command.stdin(lab.null()?))?.ok()?.out,
+        "no tty\n"
+    );
     Ok(())
 }

@@ -38,7 +38,10 @@ fn default_devices_exist(lab: &Lab) -> Result {
     ];
     for (name, numbers) in want {
         let line = format!("{name} {numbers} 666 character special file");
-        check!(told.lines().any(|got| got == line), "want {line:?} in {told}");
+        check!(
+            told.lines().any(|got| got == line),
+            "want {line:?} in {told}"
+        );
     }
     Ok(())
 }
@@ -56,10 +59,18 @@ fn dev_links_exist(lab: &Lab) -> Result {
     let script = "cd /dev; for l in fd stdin stdout stderr ptmx; do readlink $l; done";
     let told = lab.told(&lab.script(script)?)?;
     let words: Vec<&str> = told.split_whitespace().collect();
-    let fds = ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"];
+    let fds = [
+        "/proc/self/fd",
+        "/proc/self/fd/0",
+        "/proc/self/fd/1",
+        "/proc/self/fd/2",
+    ];
     same!("links", words.get(..4), Some(&fds[..]));
     let ptmx = words.get(4).copied().unwrap_or_default();
-    check!(ptmx == "pts/ptmx" || ptmx == "/dev/pts/ptmx", "ptmx: {ptmx}");
+    check!(
+        ptmx == "pts/ptmx" || ptmx == "/dev/pts/ptmx",
+        "ptmx: {ptmx}"
+    );
     Ok(())
 }
 
@@ -76,15 +87,20 @@ fn listed_devices_have_their_numbers_mode_and_owner(lab: &Lab) -> Result {
     bundle.set("/linux/devices", json!([mine, tty]))?;
     let told = lab.told(&bundle)?;
     let lines: Vec<&str> = told.lines().collect();
-    let want =
-        ["a:e5 640 12 34 character special file", "4:7 600 0 0 character special file"];
+    let want = [
+        "a:e5 640 12 34 character special file",
+        "4:7 600 0 0 character special file",
+    ];
     same!("stat", lines, want);
     Ok(())
 }
 
 fn a_listed_device_may_replace_a_default_one(lab: &Lab) -> Result {
     let mut bundle = lab.script("stat -c '%t:%T %a' /dev/null")?;
-    bundle.set("/linux/devices", json!([device("/dev/null", "c", (1, 3), 0o622)]))?;
+    bundle.set(
+        "/linux/devices",
+        json!([device("/dev/null", "c", (1, 3), 0o622)]),
+    )?;
     let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
     bundle.set("/linux/resources/devices/-", rule)?;
     same!("stat", lab.told(&bundle)?, "1:3 622\n");
@@ -93,21 +109,30 @@ fn a_listed_device_may_replace_a_default_one(lab: &Lab) -> Result {
 
 fn a_fifo_can_be_listed(lab: &Lab) -> Result {
     let mut bundle = lab.script("stat -c '%a %F' /dev/pipe")?;
-    bundle.set("/linux/devices", json!([{"path": "/dev/pipe", "type": "p", "fileMode": 0o622}]))?;
+    bundle.set(
+        "/linux/devices",
+        json!([{"path": "/dev/pipe", "type": "p", "fileMode": 0o622}]),
+    )?;
     same!("stat", lab.told(&bundle)?, "622 fifo\n");
     Ok(())
 }
 
 fn a_block_device_can_be_listed(lab: &Lab) -> Result {
     let mut bundle = lab.script("stat -c '%t:%T %F' /dev/disk")?;
-    bundle.set("/linux/devices", json!([device("/dev/disk", "b", (7, 250), 0o660)]))?;
+    bundle.set(
+        "/linux/devices",
+        json!([device("/dev/disk", "b", (7, 250), 0o660)]),
+    )?;
     same!("stat", lab.told(&bundle)?, "7:fa block special file\n");
     Ok(())
 }
 
 fn a_device_in_a_missing_directory_is_made(lab: &Lab) -> Result {
     let mut bundle = lab.script("stat -c '%t:%T' /dev/net/deep/tun")?;
-    bundle.set("/linux/devices", json!([device("/dev/net/deep/tun", "c", (10, 200), 0o666)]))?;
+    bundle.set(
+        "/linux/devices",
+        json!([device("/dev/net/deep/tun", "c", (10, 200), 0o666)]),
+    )?;
     same!("stat", lab.told(&bundle)?, "a:c8\n");
     Ok(())
 }
@@ -115,8 +140,16 @@ fn a_device_in_a_missing_directory_is_made(lab: &Lab) -> Result {
 /// /dev/kmsg's numbers: no default rule lets a container have it, and every kernel has it.
 fn with_kmsg(lab: &Lab, script: &str, rules: Value) -> Result<String> {
     let mut bundle = lab.script(script)?;
-    bundle.caps(&["CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_MKNOD", "CAP_DAC_OVERRIDE"])?;
-    bundle.set("/linux/devices", json!([device("/dev/kmsg", "c", (1, 11), 0o666)]))?;
+    bundle.caps(&[
+        "CAP_SYSLOG",
+        "CAP_SYS_ADMIN",
+        "CAP_MKNOD",
+        "CAP_DAC_OVERRIDE",
+    ])?;
+    bundle.set(
+        "/linux/devices",
+        json!([device("/dev/kmsg", "c", (1, 11), 0o666)]),
+    )?;
     bundle.set("/linux/resources/devices", rules)?;
     Ok(lab.run(&bundle)?.out)
 }
@@ -134,7 +167,10 @@ fn a_device_with_a_rule_can_be_opened(lab: &Lab) -> Result {
         {"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}
     ]);
-    check!(with_kmsg(lab, READ, rules)?.contains("opened"), "the rule does not allow it");
+    check!(
+        with_kmsg(lab, READ, rules)?.contains("opened"),
+        "the rule does not allow it"
+    );
     Ok(())
 }
 
@@ -146,7 +182,10 @@ fn a_read_rule_forbids_writing(lab: &Lab) -> Result {
     let script = format!("{READ}; (: > /dev/kmsg) 2>&1 && echo written");
     let told = with_kmsg(lab, &script, rules)?;
     check!(told.contains("opened"), "it cannot be read: {told}");
-    check!(told.contains("Operation not permitted"), "it can be written: {told}");
+    check!(
+        told.contains("Operation not permitted"),
+        "it can be written: {told}"
+    );
     Ok(())
 }
 
@@ -171,15 +210,25 @@ fn default_devices_pass_a_deny_all(lab: &Lab) -> Result {
     let script = "for d in null zero full tty random urandom; do \
                   (: < /dev/$d) 2>/dev/null && echo $d; done; (: < /dev/ptmx) && echo ptmx";
     let told = lab.told(&lab.script(script)?)?;
-    let words: Vec<&str> = told.split_whitespace().filter(|word| *word != "tty").collect();
-    same!("opened", words, ["null", "zero", "full", "random", "urandom", "ptmx"]);
+    let words: Vec<&str> = told
+        .split_whitespace()
+        .filter(|word| *word != "tty")
+        .collect();
+    same!(
+        "opened",
+        words,
+        ["null", "zero", "full", "random", "urandom", "ptmx"]
+    );
     Ok(())
 }
 
 fn device_nodes_can_be_made_but_not_opened(lab: &Lab) -> Result {
     let script = "mknod /tmp/made c 1 11 && (: < /tmp/made) 2>&1 && echo opened";
     let told = with_kmsg(lab, script, json!([{"allow": false, "access": "rwm"}]))?;
-    check!(told.contains("Operation not permitted") && told.contains("open"), "{told}");
+    check!(
+        told.contains("Operation not permitted") && told.contains("open"),
+        "{told}"
+    );
     Ok(())
 }
 
@@ -192,13 +241,18 @@ fn a_symlinked_dev_is_not_populated_outside(lab: &Lab) -> Result {
         let mut bundle = lab.bundle()?;
         let mounts = bundle.config["mounts"].as_array_mut().ok_or("no mounts")?;
         mounts.retain(|mount| {
-            !mount["destination"].as_str().is_some_and(|at| at.starts_with("/dev"))
+            !mount["destination"]
+                .as_str()
+                .is_some_and(|at| at.starts_with("/dev"))
         });
         std::fs::remove_dir(bundle.inside("dev"))?;
         symlink(target, bundle.inside("dev"))?;
         // Refused or done inside: both are right.
         lab.run(&bundle)?;
-        let names: Vec<_> = std::fs::read_dir(&decoy)?.flatten().map(|e| e.file_name()).collect();
+        let names: Vec<_> = std::fs::read_dir(&decoy)?
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
         same!("entries of the host's directory", names, ["ptmx"]);
         same!("ptmx", std::fs::read_to_string(decoy.join("ptmx"))?, "mine");
     }

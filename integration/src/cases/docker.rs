@@ -9,7 +9,6 @@ use crate::lab::Lab;
 use crate::{cases, check, same};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Stdio;
 
 cases! {
     docker_default_runs,
@@ -39,8 +38,16 @@ fn docker_default_runs(lab: &Lab) -> Result {
 }
 
 const LINES: [&str; 10] = [
-    "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "Seccomp", "Seccomp_filters", "NoNewPrivs",
-    "Groups", "Uid",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "Seccomp",
+    "Seccomp_filters",
+    "NoNewPrivs",
+    "Groups",
+    "Uid",
 ];
 
 fn docker_default_confines_as_runc_does(lab: &Lab) -> Result {
@@ -49,12 +56,16 @@ fn docker_default_confines_as_runc_does(lab: &Lab) -> Result {
     let mut reference = lab.command_in("root2", &["run", "-b"]);
     reference.arg(&bundle.dir).arg(lab.id());
     let mut runc = std::process::Command::new("runc");
-    runc.args(reference.get_args()).stdin(Stdio::null());
+    runc.args(reference.get_args()).stdin(lab.null()?);
     let theirs = lab.finish(&mut runc)?.ok()?.out;
     for line in LINES {
         same!(line, field(&ours, line), field(&theirs, line));
     }
-    same!("CapEff", field(&ours, "CapEff"), Some("00000000a80425fb".into()));
+    same!(
+        "CapEff",
+        field(&ours, "CapEff"),
+        Some("00000000a80425fb".into())
+    );
     same!("Seccomp", field(&ours, "Seccomp"), Some("2".into()));
     Ok(())
 }

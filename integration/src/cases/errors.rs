@@ -18,12 +18,19 @@ pub fn cases() -> Result<Vec<Case>> {
     files.sort();
     let mut cases = Vec::new();
     for file in files {
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
+        let stem = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .replace('-', "_");
         let text = file.with_extension("txt");
-        let text = std::fs::read_to_string(&text).map_err(|e| format!("{}: {e}", text.display()))?;
+        let text =
+            std::fs::read_to_string(&text).map_err(|e| format!("{}: {e}", text.display()))?;
         let label = Label::read(&text)?;
         let needs = label.needs.clone();
-        let case = Case::new(&format!("bad_{stem}"), move |lab| refused(lab, &file, &label));
+        let case = Case::new(&format!("bad_{stem}"), move |lab| {
+            refused(lab, &file, &label)
+        });
         cases.push(case.needs(&needs));
     }
     Ok(cases)
@@ -45,7 +52,11 @@ impl Label {
             needs: Vec::new(),
             raw: false,
         };
-        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        for line in text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with('#'))
+        {
             match line.split_once(':') {
                 Some(("field", field)) => label.fields.push(field.trim().to_owned()),
                 Some(("needs", need)) => label.needs.push(match need.trim() {
@@ -105,7 +116,11 @@ fn refused(lab: &Lab, file: &Path, label: &Label) -> Result {
     write(lab, &bundle, file, label)?;
     let mounts = || -> Result<usize> {
         let all = procfs::process::Process::myself()?.mountinfo()?;
-        Ok(all.0.iter().filter(|mount| mount.mount_point.starts_with(&lab.dir)).count())
+        Ok(all
+            .0
+            .iter()
+            .filter(|mount| mount.mount_point.starts_with(&lab.dir))
+            .count())
     };
     let before = mounts()?;
     let id = lab.id();
@@ -119,7 +134,11 @@ fn refused(lab: &Lab, file: &Path, label: &Label) -> Result {
         }
         container.delete(&["-f"])?;
     }
-    check!(output.code < 256, "the runtime died of signal {}", output.code - 256);
+    check!(
+        output.code < 256,
+        "the runtime died of signal {}",
+        output.code - 256
+    );
     same!("mounts left", mounts()?, before);
     check!(lab.states().is_empty(), "state left: {:?}", lab.states());
     let cgroups = kernel::directories_named(Path::new("/sys/fs/cgroup"), lab.mark());
@@ -132,10 +151,17 @@ fn refused(lab: &Lab, file: &Path, label: &Label) -> Result {
 
 /// creel's promise: one line, which names the field.
 fn explained(err: &str, label: &Label) -> Result {
-    same!(format!("lines of {err:?}"), err.trim_end().lines().count(), 1);
+    same!(
+        format!("lines of {err:?}"),
+        err.trim_end().lines().count(),
+        1
+    );
     let named = label.fields.is_empty() || label.fields.iter().any(|field| err.contains(field));
     if !named {
-        return Err(Failure::from(format!("names none of {:?}: {err}", label.fields)));
+        return Err(Failure::from(format!(
+            "names none of {:?}: {err}",
+            label.fields
+        )));
     }
     check!(!err.contains("panicked"), "a panic: {err}");
     Ok(())

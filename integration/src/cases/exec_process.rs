@@ -80,8 +80,16 @@ fn exec_process_takes_its_capabilities(lab: &Lab) -> Result {
     let set = ["CAP_NET_RAW"];
     let caps = json!({"bounding": set, "effective": set, "permitted": set});
     let text = with(lab, json!({"capabilities": caps}))?.ok()?.out;
-    same!("CapEff", field(&text, "CapEff"), Some(format!("{:016x}", 1 << 13)));
-    same!("CapBnd", field(&text, "CapBnd"), Some(format!("{:016x}", 1 << 13)));
+    same!(
+        "CapEff",
+        field(&text, "CapEff"),
+        Some(format!("{:016x}", 1 << 13))
+    );
+    same!(
+        "CapBnd",
+        field(&text, "CapBnd"),
+        Some(format!("{:016x}", 1 << 13))
+    );
     Ok(())
 }
 
@@ -98,7 +106,9 @@ fn exec_process_takes_its_no_new_privileges(lab: &Lab) -> Result {
     bundle.set("/process/noNewPrivileges", false)?;
     let container = lab.started(&bundle)?;
     for (given, want) in [(true, "1"), (false, "0")] {
-        let text = by_file(lab, &container, json!({"noNewPrivileges": given}), &[])?.ok()?.out;
+        let text = by_file(lab, &container, json!({"noNewPrivileges": given}), &[])?
+            .ok()?
+            .out;
         same!("NoNewPrivs", field(&text, "NoNewPrivs"), Some(want.into()));
     }
     Ok(())
@@ -121,13 +131,17 @@ fn exec_process_without_args_fails(lab: &Lab) -> Result {
 fn exec_process_of_bad_json_fails(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
     let file = lab.file("process.json", "{\"args\": [")?;
-    container.call("exec", &["-p", &file.to_string_lossy()], &[])?.refused("bad JSON")?;
+    container
+        .call("exec", &["-p", &file.to_string_lossy()], &[])?
+        .refused("bad JSON")?;
     Ok(())
 }
 
 fn exec_process_of_a_missing_file_fails(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
     let file = lab.path("nowhere");
-    container.call("exec", &["-p", &file.to_string_lossy()], &[])?.refused("a missing file")?;
+    container
+        .call("exec", &["-p", &file.to_string_lossy()], &[])?
+        .refused("a missing file")?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::json;
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 cases! {
     stdin_and_stdout_pass_through,
@@ -50,14 +50,21 @@ fn large_output_arrives_whole(lab: &Lab) -> Result {
     bundle.save()?;
     let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
     // A real pipe, as engines use.
-    let output = lab.command(&["run", "-b", &dir, &id]).stdin(Stdio::null()).output()?;
+    let output = lab
+        .command(&["run", "-b", &dir, &id])
+        .stdin(lab.null()?)
+        .output()?;
     same!("bytes", output.stdout.len(), 3_000_000);
     Ok(())
 }
 
 /// Opens the host's root and a writable file so that every process started after inherits them.
 fn leak(lab: &Lab) -> Result<Vec<File>> {
-    let held = vec![File::open("/")?, File::create(lab.path("leak"))?, File::open("/proc")?];
+    let held = vec![
+        File::open("/")?,
+        File::create(lab.path("leak"))?,
+        File::open("/proc")?,
+    ];
     for file in &held {
         fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
     }
@@ -70,8 +77,13 @@ const LIST: &str = "ls -l /proc/$$/fd; :";
 fn strangers(told: &str) -> Vec<&str> {
     // The shell of the script holds 0 to 2.
     let strange = |line: &&str| {
-        let number = line.split(" -> ").next().and_then(|head| head.split_whitespace().last());
-        number.and_then(|word| word.parse().ok()).is_some_and(|number: u32| number > 2)
+        let number = line
+            .split(" -> ")
+            .next()
+            .and_then(|head| head.split_whitespace().last());
+        number
+            .and_then(|word| word.parse().ok())
+            .is_some_and(|number: u32| number > 2)
     };
     told.lines().filter(strange).collect()
 }
@@ -96,15 +108,20 @@ fn no_inherited_fd_reaches_an_exec(lab: &Lab) -> Result {
 
 fn numbers(pid: i32) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     Ok(names)
 }
 
 fn init_holds_only_its_three_fds(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
-    same!("fds", numbers(container.executes("sleep")?)?, ["0", "1", "2"]);
+    same!(
+        "fds",
+        numbers(container.executes("sleep")?)?,
+        ["0", "1", "2"]
+    );
     Ok(())
 }
 
@@ -115,7 +132,9 @@ fn an_exec_holds_only_its_three_fds(lab: &Lab) -> Result {
     container.call("exec", &flags, &["sleep", "1000"])?.ok()?;
     let pid: i32 = std::fs::read_to_string(&file)?.parse()?;
     crate::kernel::until("the exec's program", || {
-        crate::kernel::command_line(u32::try_from(pid).ok()?).starts_with("sleep").then_some(())
+        crate::kernel::command_line(u32::try_from(pid).ok()?)
+            .starts_with("sleep")
+            .then_some(())
     })?;
     same!("fds", numbers(pid)?, ["0", "1", "2"]);
     Ok(())
@@ -126,9 +145,13 @@ fn through_shell(lab: &Lab, script: &str, args: &[&str]) -> Result<Command> {
     lab.file("three", "three\n")?;
     lab.file("four", "four\n")?;
     let mut shell = Command::new("sh");
-    shell.current_dir(&lab.dir).stdin(Stdio::null());
+    shell.current_dir(&lab.dir).stdin(lab.null()?);
     shell.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]);
-    shell.arg(&lab.runtime).arg("--root").arg(lab.path("root")).args(args);
+    shell
+        .arg(&lab.runtime)
+        .arg("--root")
+        .arg(lab.path("root"))
+        .args(args);
     Ok(shell)
 }
 
@@ -137,7 +160,13 @@ fn preserved_fds_reach_init(lab: &Lab) -> Result {
     bundle.save()?;
     let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
     let args = ["run", "--preserve-fds", "2", "-b", &dir, &id];
-    let output = lab.finish(&mut through_shell(lab, "exec 3<three 4<four 5<four", &args)?)?.ok()?;
+    let output = lab
+        .finish(&mut through_shell(
+            lab,
+            "exec 3<three 4<four 5<four",
+            &args,
+        )?)?
+        .ok()?;
     let words = output.words();
     same!("stdout", words, ["four", "three", "0", "1", "2", "3", "4"]);
     Ok(())
@@ -149,7 +178,8 @@ fn preserved_fds_that_are_closed_are_refused(lab: &Lab) -> Result {
     let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
     let args = ["run", "--preserve-fds", "40", "-b", &dir, &id];
     let script = "exec 3<&- 42<&-";
-    lab.finish(&mut through_shell(lab, script, &args)?)?.refused("closed descriptors")?;
+    lab.finish(&mut through_shell(lab, script, &args)?)?
+        .refused("closed descriptors")?;
     Ok(())
 }
 
@@ -171,7 +201,10 @@ fn a_cwd_on_a_leaked_fd_is_refused_or_inside(lab: &Lab) -> Result {
     let up = "../".repeat(12);
     let way = secret.to_string_lossy().trim_start_matches('/').to_owned();
     for number in 3..24 {
-        for cwd in [format!("/proc/self/fd/{number}"), format!("/proc/self/fd/{number}/../..")] {
+        for cwd in [
+            format!("/proc/self/fd/{number}"),
+            format!("/proc/self/fd/{number}/../.."),
+        ] {
             let mut bundle = lab.script(&format!("cat {way} {up}{way} 2>/dev/null; pwd"))?;
             bundle.set("/process/cwd", cwd.as_str())?;
             let output = lab.run(&bundle)?;
@@ -191,7 +224,10 @@ fn print(lab: &Lab) -> Result<(u64, i64, u32, Vec<u8>)> {
 
 fn the_runtime_cannot_be_run_as_the_container(lab: &Lab) -> Result {
     let before = print(lab)?;
-    for args in [json!(["/proc/self/exe", "--version"]), json!(["/proc/self/exe", "init"])] {
+    for args in [
+        json!(["/proc/self/exe", "--version"]),
+        json!(["/proc/self/exe", "init"]),
+    ] {
         let mut bundle = lab.bundle()?;
         bundle.set("/process/args", args)?;
         // However that ends, the host's program must be as it was.
@@ -220,7 +256,11 @@ fn the_runtime_cannot_be_written_through_exec(lab: &Lab) -> Result {
     container.exec(&["/bang.sh"])?;
     check!(print(lab)? == before, "the runtime's binary changed");
     let opened = std::fs::read_to_string(bundle.inside("tmp/opened")).unwrap_or_default();
-    let name = lab.runtime.file_name().unwrap_or_default().to_string_lossy();
+    let name = lab
+        .runtime
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
     let hit = opened.lines().find(|line| line.ends_with(&*name));
     check!(hit.is_none(), "opened for writing: {hit:?}");
     Ok(())
@@ -228,14 +268,22 @@ fn the_runtime_cannot_be_written_through_exec(lab: &Lab) -> Result {
 
 fn dev_null_as_stdin_keeps_its_owner(lab: &Lab) -> Result {
     let owner = || -> Result<(u32, u32)> {
-        let meta = std::fs::metadata("/dev/null")?;
+        let meta = lab.null()?.metadata()?;
         Ok((meta.uid(), meta.gid()))
     };
     let before = owner()?;
+    let host = std::fs::metadata("/dev/null")?.uid();
     let mut bundle = lab.idle()?;
     bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}))?;
     let container = lab.started(&bundle)?;
-    container.call("exec", &["--user", "1000:1000"], &["true"])?.ok()?;
-    same!("owner of /dev/null", owner()?, before);
+    container
+        .call("exec", &["--user", "1000:1000"], &["true"])?
+        .ok()?;
+    same!("owner of our null device", owner()?, before);
+    same!(
+        "owner of the host's",
+        std::fs::metadata("/dev/null")?.uid(),
+        host
+    );
     Ok(())
 }

@@ -22,11 +22,16 @@ cases! {
 }
 
 fn a_masked_file_is_empty(lab: &Lab) -> Result {
-    let mut bundle = lab.script("wc -c < /etc/secret; echo x 2>&1 > /etc/secret; cat /etc/secret")?;
+    let mut bundle =
+        lab.script("wc -c < /etc/secret; echo x 2>&1 > /etc/secret; cat /etc/secret")?;
     std::fs::write(bundle.inside("etc/secret"), "secret")?;
     bundle.set("/linux/maskedPaths", json!(["/etc/secret"]))?;
     same!("stdout", lab.run(&bundle)?.words(), ["0"]);
-    same!("file", std::fs::read_to_string(bundle.inside("etc/secret"))?, "secret");
+    same!(
+        "file",
+        std::fs::read_to_string(bundle.inside("etc/secret"))?,
+        "secret"
+    );
     Ok(())
 }
 
@@ -63,13 +68,18 @@ fn a_masked_symlink_hides_its_target_inside(lab: &Lab) -> Result {
     bundle.set("/linux/maskedPaths", json!(["/etc/link", "/etc/away"]))?;
     let output = lab.run(&bundle)?;
     // A runtime may also refuse; what it must not do is mask something outside or nothing at all.
-    check!(output.code != 0 || output.out.is_empty(), "it shows: {}", output.out);
+    check!(
+        output.code != 0 || output.out.is_empty(),
+        "it shows: {}",
+        output.out
+    );
     same!("host", std::fs::read_to_string(&host)?, "host");
     Ok(())
 }
 
 fn a_readonly_path_refuses_writes(lab: &Lab) -> Result {
-    let script = "touch /etc/made /etc/passwd 2>&1 | grep -c Read-only; touch /var/made && echo var";
+    let script =
+        "touch /etc/made /etc/passwd 2>&1 | grep -c Read-only; touch /var/made && echo var";
     let mut bundle = lab.script(script)?;
     bundle.set("/linux/readonlyPaths", json!(["/etc"]))?;
     same!("stdout", lab.run(&bundle)?.words(), ["2", "var"]);
@@ -88,9 +98,17 @@ fn a_readonly_path_may_be_in_proc(lab: &Lab) -> Result {
     bundle.set("/linux/readonlyPaths", json!(["/proc/sys"]))?;
     let container = lab.started(&bundle)?;
     let mount = mount_at(container.executes("sleep")?, "/proc/sys")?;
-    check!(mount.mount_options.contains_key("ro"), "{:?}", mount.mount_options);
+    check!(
+        mount.mount_options.contains_key("ro"),
+        "{:?}",
+        mount.mount_options
+    );
     let output = container.sh("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
-    check!(output.code != 0 && output.err.contains("Read-only"), "{}", output.err);
+    check!(
+        output.code != 0 && output.err.contains("Read-only"),
+        "{}",
+        output.err
+    );
     Ok(())
 }
 
@@ -113,6 +131,9 @@ fn a_masked_path_never_leaves_the_root(lab: &Lab) -> Result {
     bundle.set("/linux/maskedPaths", json!([up]))?;
     lab.run(&bundle)?;
     same!("host", std::fs::read_to_string(&host)?, "host");
-    check!(crate::kernel::mounts_below(&host).is_empty(), "the host's file was masked");
+    check!(
+        crate::kernel::mounts_below(&host).is_empty(),
+        "the host's file was masked"
+    );
     Ok(())
 }

@@ -33,8 +33,14 @@ cases! {
     a_hook_may_ignore_its_stdin,
 }
 
-const KINDS: [&str; 6] =
-    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+const KINDS: [&str; 6] = [
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+];
 
 /// A hook that runs a script. That of startContainer sees the container's files, so all use its
 /// shell path, which exists on both sides.
@@ -55,28 +61,52 @@ fn hooks_run_in_order(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "true")?;
     bundle.script(&format!("echo program >> {log}; exec sleep 1000"))?;
     for kind in KINDS {
-        bundle.set(&format!("/hooks/{kind}"), json!([hook(&format!("echo {kind} >> {log}"))]))?;
+        bundle.set(
+            &format!("/hooks/{kind}"),
+            json!([hook(&format!("echo {kind} >> {log}"))]),
+        )?;
     }
     let container = lab.create(&bundle)?;
     let lines = || -> Result<Vec<String>> {
-        Ok(crate::lab::text(log.as_ref())?.lines().map(str::to_owned).collect())
+        Ok(crate::lab::text(log.as_ref())?
+            .lines()
+            .map(str::to_owned)
+            .collect())
     };
-    same!("after create", lines()?, ["prestart", "createRuntime", "createContainer"]);
+    same!(
+        "after create",
+        lines()?,
+        ["prestart", "createRuntime", "createContainer"]
+    );
     container.start()?.ok()?;
     container.executes("sleep")?;
     let mut after = lines()?.split_off(3);
-    same!("after start", after.first().map(String::as_str), Some("startContainer"));
+    same!(
+        "after start",
+        after.first().map(String::as_str),
+        Some("startContainer")
+    );
     // Older runtimes run poststart before the program's first instruction, newer ones after it.
     after.sort();
-    same!("all of start", after, ["poststart", "program", "startContainer"]);
+    same!(
+        "all of start",
+        after,
+        ["poststart", "program", "startContainer"]
+    );
     container.delete(&["-f"])?.ok()?;
-    same!("after delete", lines()?.last().map(String::as_str), Some("poststop"));
+    same!(
+        "after delete",
+        lines()?.last().map(String::as_str),
+        Some("poststop")
+    );
     Ok(())
 }
 
 fn hooks_of_one_kind_run_as_listed(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "true")?;
-    let list: Vec<Value> = (0..5).map(|n| hook(&format!("echo {n} >> {log}"))).collect();
+    let list: Vec<Value> = (0..5)
+        .map(|n| hook(&format!("echo {n} >> {log}")))
+        .collect();
     bundle.set("/hooks/createRuntime", json!(list))?;
     lab.run(&bundle)?.ok()?;
     same!("log", crate::lab::text(log.as_ref())?, "0\n1\n2\n3\n4\n");
@@ -95,11 +125,15 @@ fn hooks_get_the_state_on_stdin(lab: &Lab) -> Result {
     container.delete(&["-f"])?.ok()?;
     for kind in KINDS {
         let text = crate::lab::text(format!("{log}.{kind}").as_ref())?;
-        let state: Value = serde_json::from_str(&text).map_err(|e| format!("{kind}: {e}: {text}"))?;
+        let state: Value =
+            serde_json::from_str(&text).map_err(|e| format!("{kind}: {e}: {text}"))?;
         same!(kind, state["id"], container.id.as_str());
         same!(kind, state["bundle"], bundle.dir.to_string_lossy().as_ref());
         same!(kind, state["annotations"]["note"], "this");
-        check!(state["ociVersion"].is_string(), "{kind}: no ociVersion: {text}");
+        check!(
+            state["ociVersion"].is_string(),
+            "{kind}: no ociVersion: {text}"
+        );
         // Inside a pid namespace the number may be the one seen there.
         if ["prestart", "createRuntime", "poststart"].contains(&kind) {
             same!(kind, state["pid"], pid);
@@ -132,16 +166,27 @@ fn hooks_get_the_status_of_their_moment(lab: &Lab) -> Result {
 
 fn hooks_get_exactly_their_env_and_args(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "true")?;
-    let args = ["name", "-c", &format!("(echo $0 \"$1\" \"$2\"; env) > {log}"), "zero", "a b", "*"];
+    let args = [
+        "name",
+        "-c",
+        &format!("(echo $0 \"$1\" \"$2\"; env) > {log}"),
+        "zero",
+        "a b",
+        "*",
+    ];
     let hook = json!({"path": "/bin/sh", "args": args, "env": ["PATH=/bin:/usr/bin", "ONE=1"]});
     bundle.set("/hooks/createRuntime", json!([hook]))?.save()?;
     let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
     let mut command = lab.command(&["run", "-b", &dir, &id]);
-    lab.finish(command.env("LEAKED", "yes").stdin(std::process::Stdio::null()))?.ok()?;
+    lab.finish(command.env("LEAKED", "yes").stdin(lab.null()?))?
+        .ok()?;
     let text = crate::lab::text(log.as_ref())?;
     same!("args", text.lines().next(), Some("zero a b *"));
     check!(text.contains("\nONE=1\n"), "{text}");
-    check!(!text.contains("LEAKED"), "the caller's environment leaks: {text}");
+    check!(
+        !text.contains("LEAKED"),
+        "the caller's environment leaks: {text}"
+    );
     Ok(())
 }
 
@@ -184,7 +229,10 @@ fn start_container_runs_inside_the_root(lab: &Lab) -> Result {
 
 fn poststart_runs_when_the_program_does(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "exec sleep 1000")?;
-    bundle.set("/hooks/poststart", json!([hook(&format!("echo ran > {log}"))]))?;
+    bundle.set(
+        "/hooks/poststart",
+        json!([hook(&format!("echo ran > {log}"))]),
+    )?;
     let container = lab.create(&bundle)?;
     check!(!std::path::Path::new(&log).exists(), "it ran at create");
     container.start()?.ok()?;
@@ -194,18 +242,28 @@ fn poststart_runs_when_the_program_does(lab: &Lab) -> Result {
 
 fn poststop_runs_after_delete_and_outside(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "true")?;
-    bundle.set("/hooks/poststop", json!([hook(&format!("readlink /proc/self/ns/mnt > {log}"))]))?;
+    bundle.set(
+        "/hooks/poststop",
+        json!([hook(&format!("readlink /proc/self/ns/mnt > {log}"))]),
+    )?;
     let container = lab.started(&bundle)?;
     container.stopped()?;
     check!(!std::path::Path::new(&log).exists(), "it ran before delete");
     container.delete(&[])?.ok()?;
-    same!("namespace", crate::lab::text(log.as_ref())?.trim(), own_namespace("mnt")?.to_string_lossy());
+    same!(
+        "namespace",
+        crate::lab::text(log.as_ref())?.trim(),
+        own_namespace("mnt")?.to_string_lossy()
+    );
     Ok(())
 }
 
 fn poststop_runs_once(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "true")?;
-    bundle.set("/hooks/poststop", json!([hook(&format!("echo x >> {log}"))]))?;
+    bundle.set(
+        "/hooks/poststop",
+        json!([hook(&format!("echo x >> {log}"))]),
+    )?;
     lab.run(&bundle)?.ok()?;
     same!("log", crate::lab::text(log.as_ref())?, "x\n");
     Ok(())
@@ -237,7 +295,8 @@ fn a_failing_create_container_fails_create(lab: &Lab) -> Result {
 fn a_failing_start_container_fails_run(lab: &Lab) -> Result {
     let mut bundle = lab.script("touch /ran")?;
     bundle.set("/hooks/startContainer", json!([hook("exit 3")]))?;
-    lab.run(&bundle)?.refused("run with a failing startContainer hook")?;
+    lab.run(&bundle)?
+        .refused("run with a failing startContainer hook")?;
     check!(!bundle.inside("ran").exists(), "the program ran");
     Ok(())
 }
@@ -267,7 +326,10 @@ fn a_failing_poststop_does_not_fail_delete(lab: &Lab) -> Result {
 fn poststop_runs_after_a_failed_create(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "true")?;
     bundle.set("/hooks/createRuntime", json!([hook("exit 3")]))?;
-    bundle.set("/hooks/poststop", json!([hook(&format!("echo ran > {log}"))]))?;
+    bundle.set(
+        "/hooks/poststop",
+        json!([hook(&format!("echo ran > {log}"))]),
+    )?;
     lab.run(&bundle)?.refused("run with a failing hook")?;
     same!("log", crate::lab::text(log.as_ref())?, "ran\n");
     Ok(())
@@ -275,9 +337,16 @@ fn poststop_runs_after_a_failed_create(lab: &Lab) -> Result {
 
 fn the_output_of_a_failing_hook_is_in_the_error(lab: &Lab) -> Result {
     let mut bundle = lab.bundle()?;
-    bundle.set("/hooks/createRuntime", json!([hook("true"), hook("echo my reason >&2; exit 3")]))?;
+    bundle.set(
+        "/hooks/createRuntime",
+        json!([hook("true"), hook("echo my reason >&2; exit 3")]),
+    )?;
     let output = lab.run(&bundle)?.refused("run with a failing hook")?;
-    check!(output.err.contains("error running createRuntime hook #1:"), "{}", output.err);
+    check!(
+        output.err.contains("error running createRuntime hook #1:"),
+        "{}",
+        output.err
+    );
     check!(output.err.contains("my reason"), "{}", output.err);
     Ok(())
 }
@@ -288,8 +357,13 @@ fn a_hook_that_is_too_slow_is_killed(lab: &Lab) -> Result {
     slow["timeout"] = json!(1);
     bundle.set("/hooks/createRuntime", json!([slow]))?;
     let begun = std::time::Instant::now();
-    lab.run(&bundle)?.refused("run with a hook that is too slow")?;
-    check!(begun.elapsed().as_secs() < 10, "it took {:?}", begun.elapsed());
+    lab.run(&bundle)?
+        .refused("run with a hook that is too slow")?;
+    check!(
+        begun.elapsed().as_secs() < 10,
+        "it took {:?}",
+        begun.elapsed()
+    );
     Ok(())
 }
 

@@ -26,7 +26,11 @@ fn id_maps_are_the_configs(lab: &Lab) -> Result {
     bundle.mapped()?;
     let told = lab.told(&bundle)?;
     let words: Vec<&str> = told.split_whitespace().collect();
-    same!("maps", words, ["0", "100000", "65536", "0", "100000", "65536"]);
+    same!(
+        "maps",
+        words,
+        ["0", "100000", "65536", "0", "100000", "65536"]
+    );
     Ok(())
 }
 
@@ -41,7 +45,10 @@ fn several_id_maps_are_written(lab: &Lab) -> Result {
     bundle.set("/linux/uidMappings", maps)?;
     let told = lab.told(&bundle)?;
     same!("lines", told.lines().count(), 3);
-    check!(told.split_whitespace().any(|word| word == "300000"), "map: {told}");
+    check!(
+        told.split_whitespace().any(|word| word == "300000"),
+        "map: {told}"
+    );
     Ok(())
 }
 
@@ -50,18 +57,36 @@ fn root_inside_is_the_mapped_id_outside(lab: &Lab) -> Result {
     bundle.mapped()?;
     let container = lab.started(&bundle)?;
     let pid = container.executes("sleep")?;
-    same!("uids", status_line(pid, "Uid")?, "100000 100000 100000 100000");
-    same!("gids", status_line(pid, "Gid")?, "100000 100000 100000 100000");
+    same!(
+        "uids",
+        status_line(pid, "Uid")?,
+        "100000 100000 100000 100000"
+    );
+    same!(
+        "gids",
+        status_line(pid, "Gid")?,
+        "100000 100000 100000 100000"
+    );
     Ok(())
 }
 
 fn a_user_inside_is_the_mapped_id_outside(lab: &Lab) -> Result {
     let mut bundle = lab.idle()?;
-    bundle.mapped()?.set("/process/user", json!({"uid": 1000, "gid": 1001}))?;
+    bundle
+        .mapped()?
+        .set("/process/user", json!({"uid": 1000, "gid": 1001}))?;
     let container = lab.started(&bundle)?;
     let pid = container.executes("sleep")?;
-    same!("uids", status_line(pid, "Uid")?, "101000 101000 101000 101000");
-    same!("gids", status_line(pid, "Gid")?, "101001 101001 101001 101001");
+    same!(
+        "uids",
+        status_line(pid, "Uid")?,
+        "101000 101000 101000 101000"
+    );
+    same!(
+        "gids",
+        status_line(pid, "Gid")?,
+        "101001 101001 101001 101001"
+    );
     Ok(())
 }
 
@@ -92,7 +117,10 @@ fn namespaces_belong_to_the_new_user_namespace(lab: &Lab) -> Result {
 fn additional_groups_work_in_a_user_namespace(lab: &Lab) -> Result {
     let mut bundle = lab.script("grep ^Groups /proc/self/status")?;
     bundle.mapped()?;
-    bundle.set("/process/user", json!({"uid": 1, "gid": 1, "additionalGids": [7, 9]}))?;
+    bundle.set(
+        "/process/user",
+        json!({"uid": 1, "gid": 1, "additionalGids": [7, 9]}),
+    )?;
     let told = lab.told(&bundle)?;
     let words: Vec<&str> = told.split_whitespace().collect();
     same!("groups", words, ["Groups:", "7", "9"]);
@@ -104,12 +132,26 @@ fn mounts_work_in_a_user_namespace(lab: &Lab) -> Result {
     std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o777))?;
     lab.file("source/file", "text")?;
     let mut bundle = lab.script("cat /mnt/file; touch /mnt/x 2>&1; mount -t tmpfs x /tmp 2>&1")?;
-    bundle.mapped()?.mount("bind", &source, "/mnt", &["bind", "ro"])?;
+    bundle
+        .mapped()?
+        .mount("bind", &source, "/mnt", &["bind", "ro"])?;
     bundle.mount("tmpfs", "tmpfs", "/var", &["nosuid", "size=64k"])?;
     let output = lab.run(&bundle)?;
-    check!(output.out.starts_with("text"), "{}{}", output.out, output.err);
-    check!(output.out.contains("Read-only file system"), "{}", output.out);
-    check!(!source.join("x").exists(), "a read-only bind was written to");
+    check!(
+        output.out.starts_with("text"),
+        "{}{}",
+        output.out,
+        output.err
+    );
+    check!(
+        output.out.contains("Read-only file system"),
+        "{}",
+        output.out
+    );
+    check!(
+        !source.join("x").exists(),
+        "a read-only bind was written to"
+    );
     Ok(())
 }
 
@@ -120,7 +162,10 @@ fn exec_enters_the_user_namespace(lab: &Lab) -> Result {
     let output = container.sh("id -u; cat /proc/self/uid_map")?.ok()?;
     same!("words", output.words(), ["0", "0", "100000", "65536"]);
     let pid = container.pid()?;
-    let link = container.exec(&["readlink", "/proc/self/ns/user"])?.ok()?.out;
+    let link = container
+        .exec(&["readlink", "/proc/self/ns/user"])?
+        .ok()?
+        .out;
     let its = crate::kernel::namespace(pid, "user")?;
     same!("namespace", link.trim(), its.to_string_lossy());
     Ok(())

@@ -26,7 +26,10 @@ const COUNT: &str = "trap 'echo got' USR1; trap 'echo term; exit 0' TERM; echo u
 fn kill_takes_names_and_numbers_in_any_case(lab: &Lab) -> Result {
     let container = lab.started(&lab.script(COUNT)?)?;
     container.says("up")?;
-    for (sent, form) in ["USR1", "SIGUSR1", "usr1", "sigusr1", "SigUsr1", "10"].iter().enumerate() {
+    for (sent, form) in ["USR1", "SIGUSR1", "usr1", "sigusr1", "SigUsr1", "10"]
+        .iter()
+        .enumerate()
+    {
         container.kill(form)?.ok()?;
         until(&format!("signal {form}"), || {
             let out = container.out().ok()?;
@@ -37,7 +40,8 @@ fn kill_takes_names_and_numbers_in_any_case(lab: &Lab) -> Result {
 }
 
 fn kill_takes_realtime_signals(lab: &Lab) -> Result {
-    let container = lab.started(&lab.script("trap 'echo got; exit' 37; echo up; while :; do sleep 0.01; done")?)?;
+    let container = lab
+        .started(&lab.script("trap 'echo got; exit' 37; echo up; while :; do sleep 0.01; done")?)?;
     container.says("up")?;
     container.kill("RTMIN+3")?.ok()?;
     container.says("got")
@@ -57,7 +61,10 @@ fn kill_signals_only_init(lab: &Lab) -> Result {
     container.says("up")?;
     container.kill("USR1")?.ok()?;
     container.says("init")?;
-    check!(!container.out()?.contains("child"), "the child was signalled, too");
+    check!(
+        !container.out()?.contains("child"),
+        "the child was signalled, too"
+    );
     Ok(())
 }
 
@@ -79,7 +86,9 @@ fn kill_all_reaches_every_process(lab: &Lab) -> Result {
 fn kill_of_an_unknown_signal_fails(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
     for signal in ["NOPE", "SIG", "-1", "1x", "999"] {
-        container.call("kill", &[], &[signal])?.refused(&format!("signal {signal:?}"))?;
+        container
+            .call("kill", &[], &[signal])?
+            .refused(&format!("signal {signal:?}"))?;
     }
     same!("status", container.status()?, "running");
     Ok(())
@@ -94,14 +103,26 @@ fn kill_of_a_created_container_ends_it(lab: &Lab) -> Result {
 fn kill_of_a_stopped_container_fails(lab: &Lab) -> Result {
     let container = lab.started(&lab.bundle()?)?;
     container.stopped()?;
-    let output = container.kill("KILL")?.refused("kill of a stopped container")?;
-    check!(output.err.contains("container not running"), "stderr: {}", output.err);
+    let output = container
+        .kill("KILL")?
+        .refused("kill of a stopped container")?;
+    check!(
+        output.err.contains("container not running"),
+        "stderr: {}",
+        output.err
+    );
     Ok(())
 }
 
 fn kill_of_a_missing_container_fails(lab: &Lab) -> Result {
-    let output = lab.call(&["kill", &lab.id(), "KILL"])?.refused("kill of nothing")?;
-    check!(output.err.contains("does not exist"), "stderr: {}", output.err);
+    let output = lab
+        .call(&["kill", &lab.id(), "KILL"])?
+        .refused("kill of nothing")?;
+    check!(
+        output.err.contains("does not exist"),
+        "stderr: {}",
+        output.err
+    );
     Ok(())
 }
 

@@ -6,7 +6,6 @@ use crate::kernel::{self, until};
 use crate::lab::Lab;
 use crate::{cases, check, same};
 use serde_json::Value;
-use std::process::Stdio;
 
 cases! {
     create_then_state_is_created,
@@ -37,16 +36,6 @@ cases! {
     delete_of_a_missing_container_fails,
     delete_force_of_a_missing_container_succeeds,
     delete_frees_the_id,
-    run_returns_0,
-    run_returns_the_status_of_the_program,
-    run_returns_128_and_the_signal,
-    run_passes_signals_on,
-    run_removes_the_container,
-    run_of_a_missing_program_fails_and_leaves_nothing,
-    run_detached_returns_while_it_runs,
-    run_keep_leaves_a_stopped_container: [Creel],
-    pid_file_holds_the_pid_and_nothing_else,
-    pid_file_is_relative_to_the_working_directory,
 }
 
 fn create_then_state_is_created(lab: &Lab) -> Result {
@@ -55,8 +44,16 @@ fn create_then_state_is_created(lab: &Lab) -> Result {
     let state = container.state()?;
     same!("status", state["status"], "created");
     same!("id", state["id"], container.id.as_str());
-    same!("bundle", state["bundle"], bundle.dir.to_string_lossy().as_ref());
-    check!(kernel::alive(container.pid()?), "pid {} is not alive", state["pid"]);
+    same!(
+        "bundle",
+        state["bundle"],
+        bundle.dir.to_string_lossy().as_ref()
+    );
+    check!(
+        kernel::alive(container.pid()?),
+        "pid {} is not alive",
+        state["pid"]
+    );
     Ok(())
 }
 
@@ -64,10 +61,18 @@ fn create_does_not_run_the_program(lab: &Lab) -> Result {
     let bundle = lab.script("touch /ran; exec sleep 1000")?;
     let container = lab.create(&bundle)?;
     let line = kernel::command_line(u32::try_from(container.pid()?)?);
-    check!(!line.contains("sleep"), "the program runs before start: {line}");
-    check!(!bundle.inside("ran").exists(), "the program ran before start");
+    check!(
+        !line.contains("sleep"),
+        "the program runs before start: {line}"
+    );
+    check!(
+        !bundle.inside("ran").exists(),
+        "the program ran before start"
+    );
     container.start()?.ok()?;
-    until("the program's file", || bundle.inside("ran").exists().then_some(()))
+    until("the program's file", || {
+        bundle.inside("ran").exists().then_some(())
+    })
 }
 
 fn create_waits_for_start_without_its_parent(lab: &Lab) -> Result {
@@ -111,23 +116,39 @@ fn state_has_the_documented_keys(lab: &Lab) -> Result {
         check!(state[key].is_string(), "{key}: {}", state[key]);
     }
     check!(state["pid"].is_u64(), "pid: {}", state["pid"]);
-    same!("rootfs", state["rootfs"], bundle.inside("").to_string_lossy().trim_end_matches('/'));
+    same!(
+        "rootfs",
+        state["rootfs"],
+        bundle.inside("").to_string_lossy().trim_end_matches('/')
+    );
     let created = state["created"].as_str().unwrap_or_default();
-    check!(created.len() >= 20 && created.ends_with('Z'), "created is not UTC: {created}");
+    check!(
+        created.len() >= 20 && created.ends_with('Z'),
+        "created is not UTC: {created}"
+    );
     Ok(())
 }
 
 fn state_of_a_missing_container_fails(lab: &Lab) -> Result {
-    let output = lab.call(&["state", &lab.id()])?.refused("state of nothing")?;
+    let output = lab
+        .call(&["state", &lab.id()])?
+        .refused("state of nothing")?;
     same!("exit code", output.code, 1);
     check!(output.out.is_empty(), "stdout: {}", output.out);
-    check!(output.err.contains("does not exist"), "stderr: {}", output.err);
+    check!(
+        output.err.contains("does not exist"),
+        "stderr: {}",
+        output.err
+    );
     Ok(())
 }
 
 fn state_holds_annotations(lab: &Lab) -> Result {
     let mut bundle = lab.idle()?;
-    bundle.set("/annotations", serde_json::json!({"org.example.a": "1", "b": ""}))?;
+    bundle.set(
+        "/annotations",
+        serde_json::json!({"org.example.a": "1", "b": ""}),
+    )?;
     let state = lab.create(&bundle)?.state()?;
     same!("a", state["annotations"]["org.example.a"], "1");
     same!("b", state["annotations"]["b"], "");
@@ -149,7 +170,9 @@ fn create_with_a_taken_id_fails_and_harms_nothing(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
     let pid = container.pid()?;
     let other = lab.idle()?;
-    let output = lab.launch("create", &other, &container.id, &[])?.refused("a taken id")?;
+    let output = lab
+        .launch("create", &other, &container.id, &[])?
+        .refused("a taken id")?;
     check!(output.err.contains("exist"), "stderr: {}", output.err);
     same!("status", container.status()?, "running");
     same!("pid", container.pid()?, pid);
@@ -158,7 +181,19 @@ fn create_with_a_taken_id_fails_and_harms_nothing(lab: &Lab) -> Result {
 
 fn create_refuses_bad_ids(lab: &Lab) -> Result {
     let bundle = lab.idle()?;
-    for id in ["", ".", "..", "a/b", "../x", "/x", "a b", "a\nb", "b\u{fc}chse", "a;b", "a*"] {
+    for id in [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../x",
+        "/x",
+        "a b",
+        "a\nb",
+        "b\u{fc}chse",
+        "a;b",
+        "a*",
+    ] {
         let output = lab.launch("create", &bundle, id, &[])?;
         if output.code == 0 {
             drop(lab.adopt(id, &bundle));
@@ -186,8 +221,13 @@ fn create_takes_the_bundle_from_the_working_directory(lab: &Lab) -> Result {
     bundle.save()?;
     let container = lab.adopt(&lab.id(), &bundle);
     let mut command = lab.command(&["create", &container.id]);
-    lab.finish(command.current_dir(&bundle.dir).stdin(Stdio::null()))?.ok()?;
-    same!("bundle", container.state()?["bundle"], bundle.dir.to_string_lossy().as_ref());
+    lab.finish(command.current_dir(&bundle.dir).stdin(lab.null()?))?
+        .ok()?;
+    same!(
+        "bundle",
+        container.state()?["bundle"],
+        bundle.dir.to_string_lossy().as_ref()
+    );
     Ok(())
 }
 
@@ -197,8 +237,13 @@ fn create_makes_a_relative_bundle_absolute(lab: &Lab) -> Result {
     let container = lab.adopt(&lab.id(), &bundle);
     let name = bundle.dir.file_name().unwrap_or_default().to_string_lossy();
     let mut command = lab.command(&["create", "-b", &name, &container.id]);
-    lab.finish(command.current_dir(&lab.dir).stdin(Stdio::null()))?.ok()?;
-    same!("bundle", container.state()?["bundle"], bundle.dir.to_string_lossy().as_ref());
+    lab.finish(command.current_dir(&lab.dir).stdin(lab.null()?))?
+        .ok()?;
+    same!(
+        "bundle",
+        container.state()?["bundle"],
+        bundle.dir.to_string_lossy().as_ref()
+    );
     Ok(())
 }
 
@@ -206,7 +251,11 @@ fn create_without_a_bundle_fails(lab: &Lab) -> Result {
     let missing = lab.path("nowhere");
     let output = lab.call(&["create", "-b", &missing.to_string_lossy(), &lab.id()])?;
     output.refused("a missing bundle")?;
-    check!(lab.states().is_empty(), "state of a container that is not: {:?}", lab.states());
+    check!(
+        lab.states().is_empty(),
+        "state of a container that is not: {:?}",
+        lab.states()
+    );
     Ok(())
 }
 
@@ -219,7 +268,8 @@ fn ids_are_per_root(lab: &Lab) -> Result {
     other.save()?;
     let dir = other.dir.to_string_lossy();
     let create = lab.finish(
-        lab.command_in("root2", &["create", "-b", &dir, &container.id]).stdin(Stdio::null()),
+        lab.command_in("root2", &["create", "-b", &dir, &container.id])
+            .stdin(lab.null()?),
     )?;
     let delete = lab.finish(&mut lab.command_in("root2", &["delete", "-f", &container.id]))?;
     create.ok()?;
@@ -245,8 +295,14 @@ fn start_of_a_stopped_container_fails(lab: &Lab) -> Result {
 }
 
 fn start_of_a_missing_container_fails(lab: &Lab) -> Result {
-    let output = lab.call(&["start", &lab.id()])?.refused("start of nothing")?;
-    check!(output.err.contains("does not exist"), "stderr: {}", output.err);
+    let output = lab
+        .call(&["start", &lab.id()])?
+        .refused("start of nothing")?;
+    check!(
+        output.err.contains("does not exist"),
+        "stderr: {}",
+        output.err
+    );
     Ok(())
 }
 
@@ -264,7 +320,9 @@ fn start_reads_nothing_from_the_bundle(lab: &Lab) -> Result {
 fn delete_refuses_a_running_container(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
     let pid = container.pid()?;
-    container.delete(&[])?.refused("delete of a running container")?;
+    container
+        .delete(&[])?
+        .refused("delete of a running container")?;
     same!("status", container.status()?, "running");
     check!(kernel::alive(pid), "the refused delete killed it");
     Ok(())
@@ -283,7 +341,9 @@ fn delete_of_a_stopped_container_works(lab: &Lab) -> Result {
     let container = lab.started(&lab.bundle()?)?;
     container.stopped()?;
     container.delete(&[])?.ok()?;
-    container.call("state", &[], &[])?.refused("state after delete")?;
+    container
+        .call("state", &[], &[])?
+        .refused("state after delete")?;
     check!(lab.states().is_empty(), "state: {:?}", lab.states());
     Ok(())
 }
@@ -297,8 +357,14 @@ fn delete_force_ends_a_running_container(lab: &Lab) -> Result {
 }
 
 fn delete_of_a_missing_container_fails(lab: &Lab) -> Result {
-    let output = lab.call(&["delete", &lab.id()])?.refused("delete of nothing")?;
-    check!(output.err.contains("does not exist"), "stderr: {}", output.err);
+    let output = lab
+        .call(&["delete", &lab.id()])?
+        .refused("delete of nothing")?;
+    check!(
+        output.err.contains("does not exist"),
+        "stderr: {}",
+        output.err
+    );
     Ok(())
 }
 
@@ -313,101 +379,4 @@ fn delete_frees_the_id(lab: &Lab) -> Result {
     let mut container = lab.create(&bundle)?;
     container.delete(&["-f"])?.ok()?;
     container.create(&[])
-}
-
-fn run_returns_0(lab: &Lab) -> Result {
-    same!("exit code", lab.run(&lab.bundle()?)?.code, 0);
-    Ok(())
-}
-
-fn run_returns_the_status_of_the_program(lab: &Lab) -> Result {
-    for code in [1, 7, 255] {
-        same!("exit code", lab.run(&lab.script(&format!("exit {code}"))?)?.code, code);
-    }
-    Ok(())
-}
-
-fn run_returns_128_and_the_signal(lab: &Lab) -> Result {
-    // A child without handlers, in the host's pid namespace: pid 1 could not kill itself.
-    for signal in [9, 15] {
-        let mut bundle = lab.script(&format!("kill -{signal} $$"))?;
-        bundle.drop_namespace("pid")?;
-        same!("exit code", lab.run(&bundle)?.code, 128 + signal);
-    }
-    Ok(())
-}
-
-fn run_passes_signals_on(lab: &Lab) -> Result {
-    let bundle = lab.script("trap 'exit 42' TERM; echo up; while :; do sleep 0.01; done")?;
-    bundle.save()?;
-    let container = lab.adopt(&lab.id(), &bundle);
-    let (dir, out) = (bundle.dir.to_string_lossy(), lab.path("run.out"));
-    let mut command = lab.command(&["run", "-b", &dir, &container.id]);
-    let mut child = command.stdin(Stdio::null()).stdout(std::fs::File::create(&out)?).spawn()?;
-    until("the container's word", || {
-        std::fs::read_to_string(&out).ok().filter(|text| text.contains("up")).map(|_| ())
-    })?;
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id())?);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
-    same!("exit code", crate::lab::code(child.wait()?), 42);
-    Ok(())
-}
-
-fn run_removes_the_container(lab: &Lab) -> Result {
-    let bundle = lab.bundle()?;
-    let id = lab.id();
-    lab.launch("run", &bundle, &id, &[])?.ok()?;
-    lab.call(&["state", &id])?.refused("state after run")?;
-    check!(lab.states().is_empty(), "state: {:?}", lab.states());
-    Ok(())
-}
-
-fn run_of_a_missing_program_fails_and_leaves_nothing(lab: &Lab) -> Result {
-    let mut bundle = lab.bundle()?;
-    bundle.args(&["/bin/no-such-program"])?;
-    let output = lab.run(&bundle)?.refused("a missing program")?;
-    check!(output.err.contains("no such file or directory"), "stderr: {}", output.err);
-    check!(lab.states().is_empty(), "state: {:?}", lab.states());
-    Ok(())
-}
-
-fn run_detached_returns_while_it_runs(lab: &Lab) -> Result {
-    let bundle = lab.idle()?;
-    let container = lab.adopt(&lab.id(), &bundle);
-    lab.launch("run", &bundle, &container.id, &["--detach"])?.ok()?;
-    same!("status", container.status()?, "running");
-    Ok(())
-}
-
-fn run_keep_leaves_a_stopped_container(lab: &Lab) -> Result {
-    let bundle = lab.bundle()?;
-    let container = lab.adopt(&lab.id(), &bundle);
-    lab.launch("run", &bundle, &container.id, &["--keep"])?.ok()?;
-    same!("status", container.status()?, "stopped");
-    container.delete(&[])?.ok()?;
-    Ok(())
-}
-
-fn pid_file_holds_the_pid_and_nothing_else(lab: &Lab) -> Result {
-    let file = lab.path("pid");
-    let flags = ["--pid-file", &file.to_string_lossy()];
-    let bundle = lab.idle()?;
-    let container = lab.create_with(&bundle, &flags)?;
-    same!("create", std::fs::read_to_string(&file)?, container.pid()?.to_string());
-    let other = lab.adopt(&lab.id(), &bundle);
-    let flags = ["-d", flags[0], flags[1]];
-    lab.launch("run", &bundle, &other.id, &flags)?.ok()?;
-    same!("run", std::fs::read_to_string(&file)?, other.pid()?.to_string());
-    Ok(())
-}
-
-fn pid_file_is_relative_to_the_working_directory(lab: &Lab) -> Result {
-    let bundle = lab.idle()?;
-    bundle.save()?;
-    let container = lab.adopt(&lab.id(), &bundle);
-    let dir = bundle.dir.to_string_lossy();
-    let mut command = lab.command(&["create", "-b", &dir, "--pid-file", "here", &container.id]);
-    lab.finish(command.current_dir(&lab.dir).stdin(Stdio::null()))?.ok()?;
-    same!("pid", std::fs::read_to_string(lab.path("here"))?, container.pid()?.to_string());
-    Ok(())
 }

@@ -38,13 +38,16 @@ cases! {
     hugepage_limit_is_set: [CgroupV1],
     unified_values_are_written: [CgroupV2],
     no_limits_is_fine,
+    a_systemd_path_names_a_scope: [Systemd],
 }
 
 /// A bundle whose cgroup has a name of its own at the top of every hierarchy.
 fn with(lab: &Lab, script: &str, resources: Value) -> Result<(Bundle, String)> {
     let mut bundle = lab.script(script)?;
     let path = format!("/{}", lab.id());
-    bundle.set("/linux/cgroupsPath", path.as_str())?.set("/linux/resources", resources)?;
+    bundle
+        .set("/linux/cgroupsPath", path.as_str())?
+        .set("/linux/resources", resources)?;
     Ok((bundle, path))
 }
 
@@ -58,7 +61,10 @@ fn started<'lab>(lab: &'lab Lab, resources: Value) -> Result<(Container<'lab>, L
 /// The path of a process in the hierarchy that limits pids.
 fn place(pid: i32, controller: &str) -> Result<String> {
     let all = kernel::cgroups(pid)?;
-    let of = |name: &str| all.iter().find(|(list, _)| list.split(',').any(|one| one == name));
+    let of = |name: &str| {
+        all.iter()
+            .find(|(list, _)| list.split(',').any(|one| one == name))
+    };
     let found = of(controller).or_else(|| of(""));
     Ok(found.ok_or("in no cgroup")?.1.clone())
 }
@@ -95,13 +101,20 @@ fn a_nested_cgroups_path_is_respected(lab: &Lab) -> Result {
 fn without_a_cgroups_path_the_id_names_it(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
     let path = place(container.executes("sleep")?, "memory")?;
-    check!(path.ends_with(&container.id), "{path} does not end with the id");
+    check!(
+        path.ends_with(&container.id),
+        "{path} does not end with the id"
+    );
     Ok(())
 }
 
 fn init_is_the_only_process_in_its_cgroup(lab: &Lab) -> Result {
     let (container, limits) = started(lab, json!({}))?;
-    same!("processes", limits.processes(), [u64::try_from(container.pid()?)?]);
+    same!(
+        "processes",
+        limits.processes(),
+        [u64::try_from(container.pid()?)?]
+    );
     Ok(())
 }
 
@@ -158,7 +171,9 @@ fn memory_reservation_is_set(lab: &Lab) -> Result {
 
 fn memory_and_swap_limit_is_set(lab: &Lab) -> Result {
     if !Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists() {
-        return Err(crate::case::Failure::skip("the kernel does not account swap"));
+        return Err(crate::case::Failure::skip(
+            "the kernel does not account swap",
+        ));
     }
     let memory = json!({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}});
     let (_container, limits) = started(lab, memory)?;
@@ -178,14 +193,19 @@ fn a_memory_hog_is_killed(lab: &Lab) -> Result {
     let memory = json!({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}});
     let (bundle, _) = with(lab, script, memory)?;
     let output = lab.run(&bundle)?;
-    check!(output.out.contains("status 137"), "{} {}", output.out, output.err);
+    check!(
+        output.out.contains("status 137"),
+        "{} {}",
+        output.out,
+        output.err
+    );
     Ok(())
 }
 
 fn unlimited_memory_is_accepted(lab: &Lab) -> Result {
     let (_container, limits) = started(lab, json!({"memory": {"limit": -1}}))?;
     let limit = limits.memory_limit()?;
-    check!(limit < 0 || limit > 1 << 50, "limit: {limit}");
+    check!(!(0..=1 << 50).contains(&limit), "limit: {limit}");
     Ok(())
 }
 
@@ -212,7 +232,9 @@ fn cpu_quota_is_felt(lab: &Lab) -> Result {
     let (bundle, path) = with(lab, "while :; do :; done", resources)?;
     let _container = lab.started(&bundle)?;
     let limits = Limits::at(&path);
-    until("throttling", || limits.throttled().ok().filter(|count| *count > 0))?;
+    until("throttling", || {
+        limits.throttled().ok().filter(|count| *count > 0)
+    })?;
     Ok(())
 }
 
@@ -226,7 +248,11 @@ fn cpuset_is_set(lab: &Lab) -> Result {
 fn cpuset_is_felt(lab: &Lab) -> Result {
     let script = "grep Cpus_allowed_list /proc/self/status";
     let (bundle, _) = with(lab, script, json!({"cpu": {"cpus": "0"}}))?;
-    same!("cpus", lab.told(&bundle)?.split_whitespace().last(), Some("0"));
+    same!(
+        "cpus",
+        lab.told(&bundle)?.split_whitespace().last(),
+        Some("0")
+    );
     Ok(())
 }
 
@@ -285,7 +311,10 @@ fn unified_values_are_written(lab: &Lab) -> Result {
     let (_container, limits) = started(lab, resources)?;
     same!("pids", limits.pids()?, Some(33));
     let high: i64 = limits.file("memory", "memory.high")?.parse()?;
-    check!((49_990_000..=50_000_000).contains(&high), "memory.high: {high}");
+    check!(
+        (49_990_000..=50_000_000).contains(&high),
+        "memory.high: {high}"
+    );
     Ok(())
 }
 
@@ -293,5 +322,25 @@ fn no_limits_is_fine(lab: &Lab) -> Result {
     let mut bundle = lab.script("echo ran")?;
     bundle.unset("/linux/resources")?;
     same!("stdout", lab.told(&bundle)?, "ran\n");
+    Ok(())
+}
+
+fn a_systemd_path_names_a_scope(lab: &Lab) -> Result {
+    let id = lab.id();
+    let mut bundle = lab.script("cat /proc/self/cgroup")?;
+    bundle
+        .set("/linux/cgroupsPath", format!("system.slice:case:{id}"))?
+        .save()?;
+    let dir = bundle.dir.to_string_lossy();
+    let output = lab
+        .call(&["--systemd-cgroup", "run", "-b", &dir, &id])?
+        .ok()?;
+    check!(
+        output
+            .out
+            .contains(&format!("system.slice/case-{id}.scope")),
+        "{}",
+        output.out
+    );
     Ok(())
 }

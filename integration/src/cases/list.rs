@@ -34,11 +34,17 @@ fn list_json_holds_every_container(lab: &Lab) -> Result {
     let list = list.as_array().ok_or("no array")?;
     same!("length", list.len(), 2);
     for container in [&one, &two] {
-        let entry = list.iter().find(|entry| entry["id"] == container.id.as_str());
+        let entry = list
+            .iter()
+            .find(|entry| entry["id"] == container.id.as_str());
         let entry = entry.ok_or(format!("{} is not listed", container.id))?;
         same!("pid", entry["pid"], container.pid()?);
         same!("status", entry["status"], container.status()?);
-        same!("bundle", entry["bundle"], bundle.dir.to_string_lossy().as_ref());
+        same!(
+            "bundle",
+            entry["bundle"],
+            bundle.dir.to_string_lossy().as_ref()
+        );
         same!("owner", entry["owner"], "root");
     }
     Ok(())
@@ -67,9 +73,21 @@ fn list_table_has_the_columns(lab: &Lab) -> Result {
     let container = lab.create(&lab.idle()?)?;
     let output = lab.call(&["list"])?.ok()?;
     let mut lines = output.out.lines();
-    let head: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
-    same!("head", head, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-    let row: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let head: Vec<&str> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    same!(
+        "head",
+        head,
+        ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
+    );
+    let row: Vec<&str> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     let pid = container.pid()?.to_string();
     same!("id", row.first(), Some(&container.id.as_str()));
     same!("pid", row.get(1), Some(&pid.as_str()));
@@ -84,8 +102,15 @@ fn list_shows_each_status(lab: &Lab) -> Result {
     let stopped = lab.started(&lab.bundle()?)?;
     stopped.stopped()?;
     let output = lab.call(&["list"])?.ok()?;
-    for (container, want) in [(&created, "created"), (&running, "running"), (&stopped, "stopped")] {
-        let line = output.out.lines().find(|line| line.contains(container.id.as_str()));
+    for (container, want) in [
+        (&created, "created"),
+        (&running, "running"),
+        (&stopped, "stopped"),
+    ] {
+        let line = output
+            .out
+            .lines()
+            .find(|line| line.contains(container.id.as_str()));
         let line = line.ok_or(format!("{} is not listed", container.id))?;
         check!(line.contains(want), "want {want}: {line}");
     }
@@ -94,7 +119,8 @@ fn list_shows_each_status(lab: &Lab) -> Result {
 
 fn list_refuses_an_unknown_format(lab: &Lab) -> Result {
     lab.directory("root")?;
-    lab.call(&["list", "--format", "xml"])?.refused("format xml")?;
+    lab.call(&["list", "--format", "xml"])?
+        .refused("format xml")?;
     Ok(())
 }
 

@@ -29,6 +29,7 @@ mod process;
 mod propagation;
 mod rlimits;
 mod rootfs;
+mod run;
 mod runtimetest;
 mod seccomp;
 mod user;
@@ -39,6 +40,7 @@ pub fn all() -> Result<Vec<Case>> {
     for part in [
         cli::cases(),
         lifecycle::cases(),
+        run::cases(),
         kill::cases(),
         list::cases(),
         namespaces::cases(),

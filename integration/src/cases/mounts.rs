@@ -49,7 +49,11 @@ fn a_bind_mount_shows_the_source(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /mnt/file; echo made > /mnt/made")?;
     bundle.mount("bind", lab.path("source"), "/mnt", &["rbind", "rw"])?;
     same!("stdout", lab.told(&bundle)?, "text");
-    same!("made", std::fs::read_to_string(lab.path("source/made"))?, "made\n");
+    same!(
+        "made",
+        std::fs::read_to_string(lab.path("source/made"))?,
+        "made\n"
+    );
     Ok(())
 }
 
@@ -67,7 +71,10 @@ fn a_bind_of_a_file_makes_a_missing_file(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /new/dir/file")?;
     bundle.mount("bind", &file, "/new/dir/file", &["bind"])?;
     same!("stdout", lab.told(&bundle)?, "text");
-    check!(bundle.inside("new/dir/file").is_file(), "the mount point is no file");
+    check!(
+        bundle.inside("new/dir/file").is_file(),
+        "the mount point is no file"
+    );
     Ok(())
 }
 
@@ -117,7 +124,8 @@ fn a_readonly_bind_refuses_writes(lab: &Lab) -> Result {
 
 fn a_readonly_rbind_covers_only_the_top(lab: &Lab) -> Result {
     let tree = tree(lab)?;
-    let mut bundle = lab.script("touch /mnt/sub/made && touch /mnt/made 2>&1 | grep -c Read-only")?;
+    let mut bundle =
+        lab.script("touch /mnt/sub/made && touch /mnt/made 2>&1 | grep -c Read-only")?;
     bundle.mount("bind", &tree, "/mnt", &["rbind", "ro"])?;
     same!("refused", lab.told(&bundle)?, "1\n");
     Ok(())
@@ -150,8 +158,14 @@ fn mounts_come_in_the_listed_order(lab: &Lab) -> Result {
     bundle.mount("tmpfs", "tmpfs", "/mnt/a", &[])?;
     bundle.mount("bind", &two, "/mnt/a/b", &["bind"])?;
     same!("stdout", lab.told(&bundle)?, "two");
-    check!(one.join("a").is_dir(), "the second mount point was not made in the first mount");
-    check!(!one.join("a/b").exists(), "the third mount point was not made in the second mount");
+    check!(
+        one.join("a").is_dir(),
+        "the second mount point was not made in the first mount"
+    );
+    check!(
+        !one.join("a/b").exists(),
+        "the third mount point was not made in the second mount"
+    );
     Ok(())
 }
 
@@ -175,7 +189,10 @@ fn a_symlinked_destination_stays_inside(lab: &Lab) -> Result {
     bundle.mount("bind", &source, "/escape/sub", &["bind"])?;
     let output = lab.run(&bundle)?;
     same!("made on the host", std::fs::read_dir(&decoy)?.count(), 0);
-    check!(output.code != 0 || source.join("made").exists(), "mounted elsewhere");
+    check!(
+        output.code != 0 || source.join("made").exists(),
+        "mounted elsewhere"
+    );
     Ok(())
 }
 
@@ -186,7 +203,10 @@ fn a_relative_symlinked_destination_stays_inside(lab: &Lab) -> Result {
     bundle.mount("bind", &source, "/escape/sub", &["bind"])?;
     lab.told(&bundle)?;
     check!(source.join("made").exists(), "mounted elsewhere");
-    check!(bundle.inside("var/sub").is_dir(), "the mount point is elsewhere");
+    check!(
+        bundle.inside("var/sub").is_dir(),
+        "the mount point is elsewhere"
+    );
     Ok(())
 }
 
@@ -223,7 +243,12 @@ fn nothing_leaks_to_a_shared_host_tree(lab: &Lab) -> Result {
 
 fn a_tmpfs_has_its_size_and_mode(lab: &Lab) -> Result {
     let mut bundle = lab.script("stat -c %a /mnt; df -k /mnt | tail -n 1; exec sleep 1000")?;
-    bundle.mount("tmpfs", "mine", "/mnt", &["size=128k", "mode=1710", "nr_inodes=50", "uid=5"])?;
+    bundle.mount(
+        "tmpfs",
+        "mine",
+        "/mnt",
+        &["size=128k", "mode=1710", "nr_inodes=50", "uid=5"],
+    )?;
     let container = lab.started(&bundle)?;
     let pid = container.executes("sleep")?;
     let out = container.out()?;
@@ -254,26 +279,50 @@ fn a_tmpfs_may_copy_up(lab: &Lab) -> Result {
     std::fs::write(bundle.inside("var/dir/file"), "two")?;
     bundle.mount("tmpfs", "tmpfs", "/var", &["tmpcopyup"])?;
     same!("stdout", lab.told(&bundle)?, "one two");
-    same!("image", std::fs::read_to_string(bundle.inside("var/file"))?, "one ");
+    same!(
+        "image",
+        std::fs::read_to_string(bundle.inside("var/file"))?,
+        "one "
+    );
     Ok(())
 }
 
 fn proc_is_the_containers_own(lab: &Lab) -> Result {
     let told = lab.told(&lab.script("ls -d /proc/[0-9]* | wc -l; readlink /proc/self")?)?;
-    let words: Vec<u32> = told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    check!(words.iter().all(|number| *number < 10), "/proc shows more: {told}");
+    let words: Vec<u32> = told
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    check!(
+        words.iter().all(|number| *number < 10),
+        "/proc shows more: {told}"
+    );
     Ok(())
 }
 
 fn sysfs_can_be_mounted_read_only(lab: &Lab) -> Result {
-    let mut bundle = lab.script("ls -d /sys/class/net/lo; ls /sys/class/net | wc -l; exec sleep 1000")?;
-    bundle.mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"])?;
+    let mut bundle =
+        lab.script("ls -d /sys/class/net/lo; ls /sys/class/net | wc -l; exec sleep 1000")?;
+    bundle.mount(
+        "sysfs",
+        "sysfs",
+        "/sys",
+        &["nosuid", "noexec", "nodev", "ro"],
+    )?;
     let container = lab.started(&bundle)?;
     let pid = container.executes("sleep")?;
-    same!("stdout", container.out()?.split_whitespace().next(), Some("/sys/class/net/lo"));
+    same!(
+        "stdout",
+        container.out()?.split_whitespace().next(),
+        Some("/sys/class/net/lo")
+    );
     let mount = mount_at(pid, "/sys")?;
     same!("type", mount.fs_type, "sysfs");
-    check!(mount.mount_options.contains_key("ro"), "/sys is {:?}", mount.mount_options);
+    check!(
+        mount.mount_options.contains_key("ro"),
+        "/sys is {:?}",
+        mount.mount_options
+    );
     Ok(())
 }
 
@@ -284,31 +333,64 @@ fn devpts_has_its_own_instance(lab: &Lab) -> Result {
     let mode = mount.super_options.get("ptmxmode").cloned().flatten();
     same!("ptmxmode", mode.as_deref(), Some("666"));
     let host = procfs::process::Process::myself()?.mountinfo()?;
-    check!(host.0.iter().all(|of| of.majmin != mount.majmin), "it is the host's devpts");
+    check!(
+        host.0.iter().all(|of| of.majmin != mount.majmin),
+        "it is the host's devpts"
+    );
     Ok(())
 }
 
 fn mqueue_can_be_mounted(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
-    same!("type", mount_at(container.executes("sleep")?, "/dev/mqueue")?.fs_type, "mqueue");
+    same!(
+        "type",
+        mount_at(container.executes("sleep")?, "/dev/mqueue")?.fs_type,
+        "mqueue"
+    );
     Ok(())
 }
 
 fn cgroup_v1_shows_each_controller(lab: &Lab) -> Result {
     let mut bundle = lab.idle()?;
-    bundle.mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"])?;
-    bundle.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "ro"])?;
+    bundle.mount(
+        "sysfs",
+        "sysfs",
+        "/sys",
+        &["nosuid", "noexec", "nodev", "ro"],
+    )?;
+    bundle.mount(
+        "cgroup",
+        "cgroup",
+        "/sys/fs/cgroup",
+        &["nosuid", "noexec", "nodev", "ro"],
+    )?;
     let container = lab.started(&bundle)?;
     let pid = container.executes("sleep")?;
     let mounts = process(pid)?.mountinfo()?;
-    let cgroups: Vec<_> = mounts.0.iter().filter(|mount| mount.fs_type == "cgroup").collect();
+    let cgroups: Vec<_> = mounts
+        .0
+        .iter()
+        .filter(|mount| mount.fs_type == "cgroup")
+        .collect();
     for controller in ["memory", "pids", "devices"] {
-        let mount = cgroups.iter().find(|mount| mount.super_options.contains_key(controller));
+        let mount = cgroups
+            .iter()
+            .find(|mount| mount.super_options.contains_key(controller));
         let mount = mount.ok_or(format!("{controller} is not mounted"))?;
-        check!(mount.mount_options.contains_key("ro"), "{controller}: {:?}", mount.mount_options);
+        check!(
+            mount.mount_options.contains_key("ro"),
+            "{controller}: {:?}",
+            mount.mount_options
+        );
         let root = &mount.root;
-        let own = container.exec(&["sh", "-c", "cat /sys/fs/cgroup/pids/cgroup.procs"])?.ok()?;
-        check!(own.words().contains(&"1"), "{root} is not the own cgroup: {}", own.out);
+        let own = container
+            .exec(&["sh", "-c", "cat /sys/fs/cgroup/pids/cgroup.procs"])?
+            .ok()?;
+        check!(
+            own.words().contains(&"1"),
+            "{root} is not the own cgroup: {}",
+            own.out
+        );
     }
     Ok(())
 }
@@ -316,8 +398,18 @@ fn cgroup_v1_shows_each_controller(lab: &Lab) -> Result {
 fn cgroup_v2_shows_the_own_cgroup(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /sys/fs/cgroup/cgroup.procs")?;
     bundle.namespace("cgroup", None)?;
-    bundle.mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"])?;
-    bundle.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "ro"])?;
+    bundle.mount(
+        "sysfs",
+        "sysfs",
+        "/sys",
+        &["nosuid", "noexec", "nodev", "ro"],
+    )?;
+    bundle.mount(
+        "cgroup",
+        "cgroup",
+        "/sys/fs/cgroup",
+        &["nosuid", "noexec", "nodev", "ro"],
+    )?;
     let told = lab.told(&bundle)?;
     check!(told.lines().any(|line| line == "1"), "cgroup.procs: {told}");
     Ok(())
@@ -352,14 +444,21 @@ fn proc_over_a_symlink_is_refused(lab: &Lab) -> Result {
         bundle.mount("sysfs", "sysfs", "/sys", &["ro"])?;
         std::fs::remove_dir(bundle.inside(name))?;
         symlink("tmp", bundle.inside(name))?;
-        lab.run(&bundle)?.refused(&format!("a symlink at /{name}"))?;
+        lab.run(&bundle)?
+            .refused(&format!("a symlink at /{name}"))?;
     }
     Ok(())
 }
 
 fn a_mount_on_proc_is_refused(lab: &Lab) -> Result {
     let source = lab.directory("source")?;
-    for at in ["/proc", "/proc/self", "/proc/1", "/proc/sys/kernel", "/proc/self/attr"] {
+    for at in [
+        "/proc",
+        "/proc/self",
+        "/proc/1",
+        "/proc/sys/kernel",
+        "/proc/self/attr",
+    ] {
         let mut bundle = lab.bundle()?;
         bundle.mount("bind", &source, at, &["bind"])?;
         lab.run(&bundle)?.refused(&format!("a mount on {at}"))?;

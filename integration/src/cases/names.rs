@@ -56,13 +56,20 @@ fn sysctl_of_the_network_namespace_is_set(lab: &Lab) -> Result {
     let want = if before.trim() == "1" { "0" } else { "1" };
     bundle.set("/linux/sysctl", json!({"net.ipv4.ip_forward": want}))?;
     same!("inside", lab.told(&bundle)?.trim(), want);
-    same!("on the host", std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?, before);
+    same!(
+        "on the host",
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?,
+        before
+    );
     Ok(())
 }
 
 fn sysctl_of_the_ipc_namespace_is_set(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/msg_max")?;
-    bundle.set("/linux/sysctl", json!({"kernel.shmmax": "123456", "fs.mqueue.msg_max": "17"}))?;
+    bundle.set(
+        "/linux/sysctl",
+        json!({"kernel.shmmax": "123456", "fs.mqueue.msg_max": "17"}),
+    )?;
     same!("values", lab.told(&bundle)?, "123456\n17\n");
     Ok(())
 }
@@ -79,7 +86,11 @@ fn the_hosts_sysctls_are_untouched(lab: &Lab) -> Result {
     let mut bundle = lab.bundle()?;
     bundle.set("/linux/sysctl", json!({"kernel.shmmax": "99999"}))?;
     lab.told(&bundle)?;
-    same!("shmmax", std::fs::read_to_string("/proc/sys/kernel/shmmax")?, before);
+    same!(
+        "shmmax",
+        std::fs::read_to_string("/proc/sys/kernel/shmmax")?,
+        before
+    );
     Ok(())
 }
 

@@ -26,19 +26,22 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (kind, link, flag) in KINDS {
         let need = [Need::Namespace(link)];
-        let fresh = Case::new(&format!("a_new_{kind}_namespace_differs_from_the_host"), move |lab| {
-            fresh(lab, kind, link)
-        });
+        let fresh = Case::new(
+            &format!("a_new_{kind}_namespace_differs_from_the_host"),
+            move |lab| fresh(lab, kind, link),
+        );
         cases.push(fresh.needs(&need));
         // A runtime cannot share the host's mount namespace: it would pivot the host's root.
         if kind != "mount" {
-            let shared = Case::new(&format!("without_a_{kind}_namespace_it_is_shared"), move |lab| {
-                shared(lab, kind, link)
-            });
+            let shared = Case::new(
+                &format!("without_a_{kind}_namespace_it_is_shared"),
+                move |lab| shared(lab, kind, link),
+            );
             cases.push(shared.needs(&need));
-            let joined = Case::new(&format!("a_{kind}_namespace_is_joined_by_path"), move |lab| {
-                joined(lab, kind, link, flag)
-            });
+            let joined = Case::new(
+                &format!("a_{kind}_namespace_is_joined_by_path"),
+                move |lab| joined(lab, kind, link, flag),
+            );
             cases.push(joined.needs(&need).needs(&[Need::Tool("unshare")]));
         }
     }
@@ -69,7 +72,11 @@ fn fresh(lab: &Lab, kind: &str, link: &str) -> Result {
     let container = lab.started(&with(lab, kind, None)?)?;
     let pid = container.executes("sleep")?;
     let (own, its) = (own_namespace(link)?, namespace(pid, link)?);
-    check!(own != its, "the container is in the host's {}", own.display());
+    check!(
+        own != its,
+        "the container is in the host's {}",
+        own.display()
+    );
     Ok(())
 }
 
@@ -85,7 +92,11 @@ fn shared(lab: &Lab, kind: &str, link: &str) -> Result {
         mounts.retain(|mount| mount["type"] != "mqueue");
     }
     let container = lab.started(&bundle)?;
-    same!("namespace", namespace(container.executes("sleep")?, link)?, own_namespace(link)?);
+    same!(
+        "namespace",
+        namespace(container.executes("sleep")?, link)?,
+        own_namespace(link)?
+    );
     Ok(())
 }
 
@@ -111,12 +122,21 @@ fn joined(lab: &Lab, kind: &str, link: &str, flag: &str) -> Result {
     if kind == "user" {
         // Root there is root here, but only its ids are mapped. Runtimes want to be told that, too.
         let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
-        bundle.set("/linux/uidMappings", map.clone())?.set("/linux/gidMappings", map)?;
-        bundle.set("/mounts/2/options", json!(["nosuid", "noexec", "newinstance"]))?;
+        bundle
+            .set("/linux/uidMappings", map.clone())?
+            .set("/linux/gidMappings", map)?;
+        bundle.set(
+            "/mounts/2/options",
+            json!(["nosuid", "noexec", "newinstance"]),
+        )?;
     }
     let want = std::fs::read_link(&path)?;
     let container = lab.started(&bundle)?;
-    same!("namespace", namespace(container.executes("sleep")?, link)?, want);
+    same!(
+        "namespace",
+        namespace(container.executes("sleep")?, link)?,
+        want
+    );
     Ok(())
 }
 
@@ -134,7 +154,9 @@ fn a_joined_namespace_keeps_its_state(lab: &Lab) -> Result {
     let status = std::process::Command::new("nsenter").args(set).status()?;
     check!(status.success(), "nsenter: {status}");
     let mut bundle = lab.script("hostname")?;
-    bundle.namespace("uts", Some(&holder.path("uts")))?.unset("/hostname")?;
+    bundle
+        .namespace("uts", Some(&holder.path("uts")))?
+        .unset("/hostname")?;
     same!("hostname", lab.told(&bundle)?, "held\n");
     Ok(())
 }
@@ -144,7 +166,12 @@ fn two_containers_share_namespaces_by_path(lab: &Lab) -> Result {
     let pid = first.executes("sleep")?;
     let mut bundle = lab.idle()?;
     bundle.unset("/hostname")?;
-    let kinds = [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")];
+    let kinds = [
+        ("network", "net"),
+        ("ipc", "ipc"),
+        ("uts", "uts"),
+        ("pid", "pid"),
+    ];
     for (kind, link) in kinds {
         bundle.namespace(kind, Some(&format!("/proc/{pid}/ns/{link}")))?;
     }
@@ -163,12 +190,21 @@ fn two_containers_share_namespaces_by_path(lab: &Lab) -> Result {
 fn time_offsets_are_seen_inside(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /proc/self/timens_offsets; cat /proc/uptime")?;
     bundle.namespace("time", None)?;
-    bundle.set("/linux/timeOffsets", json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}}))?;
+    bundle.set(
+        "/linux/timeOffsets",
+        json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}}),
+    )?;
     let told = lab.told(&bundle)?;
-    let line = told.lines().find(|line| line.starts_with("boottime")).unwrap_or_default();
+    let line = told
+        .lines()
+        .find(|line| line.starts_with("boottime"))
+        .unwrap_or_default();
     let words: Vec<&str> = line.split_whitespace().collect();
     same!("offset", words, ["boottime", "1000000", "5"]);
-    let uptime = told.lines().last().and_then(|line| line.split(['.', ' ']).next());
+    let uptime = told
+        .lines()
+        .last()
+        .and_then(|line| line.split(['.', ' ']).next());
     let uptime: u64 = uptime.unwrap_or_default().parse()?;
     check!(uptime >= 1_000_000, "uptime is {uptime}");
     Ok(())

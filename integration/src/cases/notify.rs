@@ -26,7 +26,10 @@ fn with(lab: &Lab, script: &str, path: Option<&std::path::Path>) -> Result<Bundl
         }),
     )?;
     if let Some(path) = path {
-        bundle.set("/linux/seccomp/listenerPath", path.to_string_lossy().into_owned())?;
+        bundle.set(
+            "/linux/seccomp/listenerPath",
+            path.to_string_lossy().into_owned(),
+        )?;
         bundle.set("/linux/seccomp/listenerMetadata", "about this")?;
     }
     Ok(bundle)
@@ -40,7 +43,11 @@ fn answer(agent: &Receiver, id: &str, status: &str) -> Result<Value> {
     same!("metadata", state["metadata"], "about this");
     same!("id", state["state"]["id"], id);
     same!("status", state["state"]["status"], status);
-    check!(state["pid"].as_i64().is_some_and(|pid| pid > 0), "pid: {}", state["pid"]);
+    check!(
+        state["pid"].as_i64().is_some_and(|pid| pid > 0),
+        "pid: {}",
+        state["pid"]
+    );
     check!(readable(&fd)?, "no call was notified");
     Ok(state)
 }
@@ -55,7 +62,11 @@ fn seccomp_notify_reaches_the_agent(lab: &Lab) -> Result {
     let state = answer(&agent, &container.id, "creating")?;
     same!("pid", state["pid"], container.pid()?);
     container.says("end\n")?;
-    check!(container.out()?.contains("Function not implemented"), "{}", container.out()?);
+    check!(
+        container.out()?.contains("Function not implemented"),
+        "{}",
+        container.out()?
+    );
     Ok(())
 }
 
@@ -66,7 +77,10 @@ fn seccomp_notify_of_an_exec_reaches_the_agent(lab: &Lab) -> Result {
     drop(agent.receive()?);
     let mut command = lab.command(&["exec", &container.id, "sh", "-c", "mkdir /tmp/made 2>&1"]);
     let out = lab.path("exec.out");
-    let mut child = command.stdout(std::fs::File::create(&out)?).spawn()?;
+    let mut child = command
+        .stdin(lab.null()?)
+        .stdout(std::fs::File::create(&out)?)
+        .spawn()?;
     let state = answer(&agent, &container.id, "running");
     child.wait()?;
     state?;
@@ -83,7 +97,8 @@ fn seccomp_notify_without_an_agent_fails(lab: &Lab) -> Result {
 }
 
 fn seccomp_notify_without_a_path_fails(lab: &Lab) -> Result {
-    lab.run(&with(lab, "true", None)?)?.refused("NOTIFY without listenerPath")?;
+    lab.run(&with(lab, "true", None)?)?
+        .refused("NOTIFY without listenerPath")?;
     Ok(())
 }
 

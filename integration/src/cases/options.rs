@@ -30,7 +30,11 @@ const BIND: [(&str, &str, &str); 19] = [
 ];
 
 /// Options of a file system, as its super block shows them.
-const SUPER: [(&str, &str); 3] = [("sync", "sync"), ("dirsync", "dirsync"), ("lazytime", "lazytime")];
+const SUPER: [(&str, &str); 3] = [
+    ("sync", "sync"),
+    ("dirsync", "dirsync"),
+    ("lazytime", "lazytime"),
+];
 
 /// Options that newer runtimes know, on a bind.
 const NEWER: [(&str, &str, (u32, u32)); 5] = [
@@ -46,7 +50,9 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (options, want, without) in BIND {
         let name = format!("mount_option_{}", options.replace(',', "_then_"));
-        cases.push(Case::new(&name, move |lab| bind(lab, options, want, without)));
+        cases.push(Case::new(&name, move |lab| {
+            bind(lab, options, want, without)
+        }));
     }
     for (option, want) in SUPER {
         let name = format!("mount_option_{option}");
@@ -67,7 +73,10 @@ fn bind(lab: &Lab, options: &str, want: &str, without: &str) -> Result {
     bundle.mount("bind", &source, "/mnt", &list)?;
     let container = lab.started(&bundle)?;
     let flags = mount_at(container.executes("sleep")?, "/mnt")?.mount_options;
-    check!(want.is_empty() || flags.contains_key(want), "no {want} among {flags:?}");
+    check!(
+        want.is_empty() || flags.contains_key(want),
+        "no {want} among {flags:?}"
+    );
     check!(!flags.contains_key(without), "{without} among {flags:?}");
     Ok(())
 }

@@ -81,7 +81,11 @@ fn without_an_option_a_bind_is_private_to_the_container(lab: &Lab) -> Result {
     bundle.mount("bind", &source, "/mnt", &["rbind"])?;
     let container = lab.started(&bundle)?;
     let mount = mount_at(container.executes("sleep")?, "/mnt")?;
-    check!(!shown(&mount).contains(&"shared"), "mountinfo shows {:?}", shown(&mount));
+    check!(
+        !shown(&mount).contains(&"shared"),
+        "mountinfo shows {:?}",
+        shown(&mount)
+    );
     Ok(())
 }
 
@@ -96,7 +100,9 @@ fn a_slave_mount_receives_the_hosts_mounts(lab: &Lab) -> Result {
     let container = lab.started(&bundle)?;
     let pid = container.executes("sleep")?;
     scene::tmpfs(&sub)?;
-    until("the host's mount in the container", || mount_at(pid, "/mnt/sub").ok())?;
+    until("the host's mount in the container", || {
+        mount_at(pid, "/mnt/sub").ok()
+    })?;
     Ok(())
 }
 

@@ -30,9 +30,10 @@ const ALL: [(&str, &str, u64); 16] = [
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, line, value) in ALL {
-        let case = Case::new(&format!("rlimit_{}_is_set", name.to_lowercase()), move |lab| {
-            one(lab, name, line, value)
-        });
+        let case = Case::new(
+            &format!("rlimit_{}_is_set", name.to_lowercase()),
+            move |lab| one(lab, name, line, value),
+        );
         cases.push(case);
     }
     cases.extend(more());
@@ -55,10 +56,16 @@ fn one(lab: &Lab, name: &str, line: &str, value: u64) -> Result {
 }
 
 fn holds(told: &str, line: &str, soft: u64, hard: u64) -> Result {
-    let row = told.lines().find_map(|row| row.strip_prefix(line)).ok_or(format!("no {line}"))?;
+    let row = told
+        .lines()
+        .find_map(|row| row.strip_prefix(line))
+        .ok_or(format!("no {line}"))?;
     let words: Vec<&str> = row.split_whitespace().collect();
     let want = [soft.to_string(), hard.to_string()];
-    check!(words.iter().zip(&want).all(|(got, want)| got == want), "{line}: {words:?}");
+    check!(
+        words.iter().zip(&want).all(|(got, want)| got == want),
+        "{line}: {words:?}"
+    );
     Ok(())
 }
 
@@ -75,7 +82,11 @@ fn rlimits_reach_exec(lab: &Lab) -> Result {
     let limit = json!({"type": "RLIMIT_NOFILE", "soft": 50, "hard": 100});
     bundle.set("/process/rlimits", json!([limit]))?;
     let container = lab.started(&bundle)?;
-    same!("ulimit", container.sh("ulimit -Sn; ulimit -Hn")?.ok()?.out, "50\n100\n");
+    same!(
+        "ulimit",
+        container.sh("ulimit -Sn; ulimit -Hn")?.ok()?.out,
+        "50\n100\n"
+    );
     Ok(())
 }
 
@@ -91,9 +102,12 @@ fn rlimits_not_listed_are_the_callers(lab: &Lab) -> Result {
     let own = std::fs::read_to_string("/proc/self/limits")?;
     let told = lab.told(&lab.script("cat /proc/self/limits")?)?;
     for line in ["Max file size", "Max stack size", "Max open files"] {
-        let row = |text: &str| text.lines().find(|row| row.starts_with(line)).map(str::to_owned);
+        let row = |text: &str| {
+            text.lines()
+                .find(|row| row.starts_with(line))
+                .map(str::to_owned)
+        };
         same!(line, row(&told), row(&own));
     }
     Ok(())
 }
-

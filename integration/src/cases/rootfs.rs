@@ -31,7 +31,10 @@ fn root_path_may_be_absolute(lab: &Lab) -> Result {
     let other = lab.bundle()?;
     std::fs::write(other.inside("here"), "other")?;
     let mut bundle = lab.script("cat /here")?;
-    bundle.set("/root/path", other.dir.join("rootfs").to_string_lossy().into_owned())?;
+    bundle.set(
+        "/root/path",
+        other.dir.join("rootfs").to_string_lossy().into_owned(),
+    )?;
     same!("stdout", lab.told(&bundle)?, "other");
     Ok(())
 }
@@ -39,7 +42,11 @@ fn root_path_may_be_absolute(lab: &Lab) -> Result {
 fn the_root_is_writable(lab: &Lab) -> Result {
     let bundle = lab.script("echo made > /made")?;
     lab.told(&bundle)?;
-    same!("file", std::fs::read_to_string(bundle.inside("made"))?, "made\n");
+    same!(
+        "file",
+        std::fs::read_to_string(bundle.inside("made"))?,
+        "made\n"
+    );
     Ok(())
 }
 
@@ -51,14 +58,20 @@ fn a_readonly_root_is(lab: &Lab) -> Result {
     idle.set("/root/readonly", true)?;
     let container = lab.started(&idle)?;
     let mount = mount_at(container.executes("sleep")?, "/")?;
-    check!(mount.mount_options.contains_key("ro"), "/ is {:?}", mount.mount_options);
+    check!(
+        mount.mount_options.contains_key("ro"),
+        "/ is {:?}",
+        mount.mount_options
+    );
     Ok(())
 }
 
 fn a_readonly_root_keeps_its_mounts_writable(lab: &Lab) -> Result {
     let source = lab.directory("source")?;
     let mut bundle = lab.script("touch /mnt/made /dev/shm/made && echo done")?;
-    bundle.set("/root/readonly", true)?.mount("bind", &source, "/mnt", &["bind"])?;
+    bundle
+        .set("/root/readonly", true)?
+        .mount("bind", &source, "/mnt", &["bind"])?;
     same!("stdout", lab.told(&bundle)?, "done\n");
     check!(source.join("made").exists(), "nothing was written");
     Ok(())
@@ -70,12 +83,15 @@ fn the_hosts_root_is_gone(lab: &Lab) -> Result {
     let mounts = process(pid)?.mountinfo()?;
     let host = procfs::process::Process::myself()?.mountinfo()?;
     for mount in &mounts {
-        let strange = host.iter().any(|of| {
-            of.mnt_id == mount.mnt_id && of.mount_point == mount.mount_point
-        });
+        let strange = host
+            .iter()
+            .any(|of| of.mnt_id == mount.mnt_id && of.mount_point == mount.mount_point);
         check!(!strange, "a host mount is left: {mount:?}");
         let parent = mounts.iter().any(|of| of.mnt_id == mount.pid);
-        check!(parent || mount.mount_point.as_os_str() == "/", "unreachable: {mount:?}");
+        check!(
+            parent || mount.mount_point.as_os_str() == "/",
+            "unreachable: {mount:?}"
+        );
     }
     Ok(())
 }
@@ -84,21 +100,36 @@ fn only_the_configs_mounts_are_there(lab: &Lab) -> Result {
     let container = lab.started(&lab.idle()?)?;
     let pid = container.executes("sleep")?;
     let mounts = process(pid)?.mountinfo()?.into_iter();
-    let mut points: Vec<_> = mounts.map(|mount| mount.mount_point.display().to_string()).collect();
+    let mut points: Vec<_> = mounts
+        .map(|mount| mount.mount_point.display().to_string())
+        .collect();
     points.sort();
-    same!("mount points", points, ["/", "/dev", "/dev/mqueue", "/dev/pts", "/dev/shm", "/proc"]);
+    same!(
+        "mount points",
+        points,
+        ["/", "/dev", "/dev/mqueue", "/dev/pts", "/dev/shm", "/proc"]
+    );
     Ok(())
 }
 
 fn no_pivot_hides_the_hosts_root(lab: &Lab) -> Result {
     let bundle = lab.script("ls / | tr '\\n' ' '; cat /here")?;
     std::fs::write(bundle.inside("here"), "here")?;
-    let output = lab.launch("run", &bundle, &lab.id(), &["--no-pivot"])?.ok()?;
+    let output = lab
+        .launch("run", &bundle, &lab.id(), &["--no-pivot"])?
+        .ok()?;
     check!(output.out.ends_with("here"), "{}", output.out);
-    let host = format!("{} ", lab.dir.components().nth(1).map_or("work".into(), |part| {
-        part.as_os_str().to_string_lossy().into_owned()
-    }));
-    check!(host.trim() == "tmp" || !output.out.contains(&host), "{}", output.out);
+    let host = format!(
+        "{} ",
+        lab.dir.components().nth(1).map_or("work".into(), |part| {
+            part.as_os_str().to_string_lossy().into_owned()
+        })
+    );
+    check!(
+        host.trim() == "tmp" || !output.out.contains(&host),
+        "{}",
+        output.out
+    );
     Ok(())
 }
 

@@ -12,22 +12,36 @@ type Change = fn(&mut Bundle) -> Result;
 /// (name, checks there must be at the least, how the plain config is changed)
 const CONFIGS: [(&str, u64, Change); 15] = [
     ("plain", 20, |_| Ok(())),
-    ("readonly_root", 20, |bundle| bundle.set("/root/readonly", true).map(drop)),
+    ("readonly_root", 20, |bundle| {
+        bundle.set("/root/readonly", true).map(drop)
+    }),
     ("user", 20, |bundle| {
         let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [7, 9]});
         bundle.set("/process/user", user).map(drop)
     }),
     ("user_namespace", 20, |bundle| bundle.mapped().map(drop)),
-    ("cgroup_namespace", 20, |bundle| bundle.namespace("cgroup", None).map(drop)),
-    ("no_capabilities", 20, |bundle| bundle.set("/process/capabilities", json!({})).map(drop)),
+    ("cgroup_namespace", 20, |bundle| {
+        bundle.namespace("cgroup", None).map(drop)
+    }),
+    ("no_capabilities", 20, |bundle| {
+        bundle.set("/process/capabilities", json!({})).map(drop)
+    }),
     ("ambient_capabilities", 20, |bundle| {
-        for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+        for set in [
+            "bounding",
+            "effective",
+            "permitted",
+            "inheritable",
+            "ambient",
+        ] {
             let set = format!("/process/capabilities/{set}");
             bundle.set(&set, json!(["CAP_KILL", "CAP_NET_RAW"]))?;
         }
         Ok(())
     }),
-    ("privileges", 20, |bundle| bundle.set("/process/noNewPrivileges", false).map(drop)),
+    ("privileges", 20, |bundle| {
+        bundle.set("/process/noNewPrivileges", false).map(drop)
+    }),
     ("rlimits", 21, |bundle| {
         let limits = json!([
             {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
@@ -36,9 +50,21 @@ const CONFIGS: [(&str, u64, Change); 15] = [
         bundle.set("/process/rlimits", limits).map(drop)
     }),
     ("mounts", 22, |bundle| {
-        bundle.mount("tmpfs", "tmpfs", "/tmp", &["nosuid", "nodev", "noexec", "size=1m"])?;
+        bundle.mount(
+            "tmpfs",
+            "tmpfs",
+            "/tmp",
+            &["nosuid", "nodev", "noexec", "size=1m"],
+        )?;
         bundle.mount("bind", "/usr", "/usr", &["rbind", "ro"])?;
-        bundle.mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]).map(drop)
+        bundle
+            .mount(
+                "sysfs",
+                "sysfs",
+                "/sys",
+                &["nosuid", "noexec", "nodev", "ro"],
+            )
+            .map(drop)
     }),
     ("devices", 21, |bundle| {
         let device = json!({"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
@@ -46,9 +72,17 @@ const CONFIGS: [(&str, u64, Change); 15] = [
         bundle.set("/linux/devices", json!([device])).map(drop)
     }),
     ("hidden_paths", 21, |bundle| {
-        let masked = json!(["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/acpi"]);
+        let masked = json!([
+            "/proc/kcore",
+            "/proc/keys",
+            "/proc/timer_list",
+            "/proc/acpi"
+        ]);
         let readonly = json!(["/proc/sys", "/proc/irq", "/proc/bus", "/proc/sysrq-trigger"]);
-        bundle.set("/linux/maskedPaths", masked)?.set("/linux/readonlyPaths", readonly).map(drop)
+        bundle
+            .set("/linux/maskedPaths", masked)?
+            .set("/linux/readonlyPaths", readonly)
+            .map(drop)
     }),
     ("names_and_sysctls", 21, |bundle| {
         bundle.set("/hostname", "other")?;
@@ -56,7 +90,10 @@ const CONFIGS: [(&str, u64, Change); 15] = [
         bundle.set("/linux/sysctl", sysctl).map(drop)
     }),
     ("process", 20, |bundle| {
-        bundle.set("/process/oomScoreAdj", 77)?.set("/process/cwd", "/home/user").map(drop)
+        bundle
+            .set("/process/oomScoreAdj", 77)?
+            .set("/process/cwd", "/home/user")
+            .map(drop)
     }),
     ("seccomp", 20, |bundle| {
         let rule = json!({"names": ["keyctl", "add_key"], "action": "SCMP_ACT_ERRNO"});
@@ -95,14 +132,20 @@ fn inside(lab: &Lab, least: u64, change: Change) -> Result {
             counted += 1;
             if line["ok"] != true {
                 let (part, claim) = (&line["part"], &line["claim"]);
-                wrong.push(format!("{part} {claim}: want {}, got {}", line["want"], line["got"]));
+                wrong.push(format!(
+                    "{part} {claim}: want {}, got {}",
+                    line["want"], line["got"]
+                ));
             }
         }
     }
     check!(wrong.is_empty(), "{}", wrong.join("; "));
     check!(output.code == 0, "exit {}: {}", output.code, output.err);
     // Silence is failure.
-    check!(total == Some(counted), "{counted} checks were told, {total:?} were made");
+    check!(
+        total == Some(counted),
+        "{counted} checks were told, {total:?} were made"
+    );
     check!(counted >= least, "only {counted} checks, {least} expected");
     Ok(())
 }

@@ -98,7 +98,10 @@ fn seccomp_default_errno_is_returned(lab: &Lab) -> Result {
 
 fn seccomp_allows_what_is_listed(lab: &Lab) -> Result {
     let told = lab.told(&strict(lab, TRY, json!({}))?)?;
-    check!(told.contains("Operation not permitted") && told.ends_with("end\n"), "{told}");
+    check!(
+        told.contains("Operation not permitted") && told.ends_with("end\n"),
+        "{told}"
+    );
     Ok(())
 }
 
@@ -124,7 +127,10 @@ fn seccomp_trap_sends_sigsys(lab: &Lab) -> Result {
 fn seccomp_log_lets_the_call_pass(lab: &Lab) -> Result {
     let bundle = with(lab, TRY, rule(&MKDIR, "SCMP_ACT_LOG"))?;
     same!("stdout", lab.told(&bundle)?, "end\n");
-    check!(bundle.inside("tmp/made").exists(), "the call did not go through");
+    check!(
+        bundle.inside("tmp/made").exists(),
+        "the call did not go through"
+    );
     Ok(())
 }
 
@@ -137,7 +143,8 @@ fn seccomp_trace_without_a_tracer_is_enosys(lab: &Lab) -> Result {
 /// Whether `kill -N` of a process that is not there is refused by the filter; N is the argument
 /// that the rules look at, and 0 is a question without effect.
 fn refused(lab: &Lab, signal: u32, args: Value) -> Result<bool> {
-    let rules = json!([{"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": args}]);
+    let rules =
+        json!([{"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": args}]);
     let script = format!("kill -{signal} 12345 2>&1; echo end");
     Ok(lab.told(&with(lab, &script, rules)?)?.contains("No space"))
 }
@@ -153,7 +160,11 @@ fn seccomp_compares_arguments(lab: &Lab) -> Result {
     ] {
         for (signal, want) in [(9, below), (10, equal), (11, above)] {
             let args = json!([{"index": 1, "value": 10, "op": format!("SCMP_CMP_{op}")}]);
-            same!(format!("{signal} {op} 10"), refused(lab, signal, args)?, want);
+            same!(
+                format!("{signal} {op} 10"),
+                refused(lab, signal, args)?,
+                want
+            );
         }
     }
     Ok(())
@@ -164,7 +175,11 @@ fn seccomp_compares_with_a_mask(lab: &Lab) -> Result {
         let op = "SCMP_CMP_MASKED_EQ";
         // value is the mask, valueTwo what must be left
         let args = json!([{"index": 1, "value": 1, "valueTwo": 1, "op": op}]);
-        same!(format!("{signal} & 1 == 1"), refused(lab, signal, args)?, want);
+        same!(
+            format!("{signal} & 1 == 1"),
+            refused(lab, signal, args)?,
+            want
+        );
     }
     Ok(())
 }
@@ -219,7 +234,10 @@ fn seccomp_works_without_no_new_privileges(lab: &Lab) -> Result {
 }
 
 fn seccomp_ignores_calls_unknown_to_the_architecture(lab: &Lab) -> Result {
-    let rules = rule(&["mkdir", "mkdirat", "s390_runtime_instr", "no_such_call"], "SCMP_ACT_ERRNO");
+    let rules = rule(
+        &["mkdir", "mkdirat", "s390_runtime_instr", "no_such_call"],
+        "SCMP_ACT_ERRNO",
+    );
     let told = lab.told(&with(lab, TRY, rules)?)?;
     check!(told.contains("Operation not permitted"), "{told}");
     Ok(())
@@ -228,15 +246,25 @@ fn seccomp_ignores_calls_unknown_to_the_architecture(lab: &Lab) -> Result {
 fn seccomp_mode_shows_in_status(lab: &Lab) -> Result {
     let bundle = with(lab, "exec sleep 1000", rule(&MKDIR, "SCMP_ACT_ERRNO"))?;
     let container = lab.started(&bundle)?;
-    same!("Seccomp", status_line(container.executes("sleep")?, "Seccomp")?, "2");
+    same!(
+        "Seccomp",
+        status_line(container.executes("sleep")?, "Seccomp")?,
+        "2"
+    );
     Ok(())
 }
 
 fn seccomp_reaches_exec(lab: &Lab) -> Result {
     let bundle = with(lab, "exec sleep 1000", rule(&MKDIR, "SCMP_ACT_ERRNO"))?;
     let container = lab.started(&bundle)?;
-    let output = container.sh("mkdir /tmp/made 2>&1; grep Seccomp: /proc/self/status")?.ok()?;
-    check!(output.out.contains("Operation not permitted"), "{}", output.out);
+    let output = container
+        .sh("mkdir /tmp/made 2>&1; grep Seccomp: /proc/self/status")?
+        .ok()?;
+    check!(
+        output.out.contains("Operation not permitted"),
+        "{}",
+        output.out
+    );
     check!(output.out.contains("Seccomp:\t2"), "{}", output.out);
     Ok(())
 }
@@ -260,9 +288,20 @@ fn seccomp_of_only_a_default_allow_changes_nothing(lab: &Lab) -> Result {
 
 fn seccomp_does_not_hinder_the_runtime_itself(lab: &Lab) -> Result {
     // What a runtime uses late: all after the filter is on must come without these.
-    let calls = ["mount", "umount2", "pivot_root", "unshare", "setns", "sethostname", "chroot"];
+    let calls = [
+        "mount",
+        "umount2",
+        "pivot_root",
+        "unshare",
+        "setns",
+        "sethostname",
+        "chroot",
+    ];
     let mut bundle = with(lab, "echo end", rule(&calls, "SCMP_ACT_KILL_PROCESS"))?;
-    bundle.set("/process/user", json!({"uid": 1000, "gid": 1000, "additionalGids": [5]}))?;
+    bundle.set(
+        "/process/user",
+        json!({"uid": 1000, "gid": 1000, "additionalGids": [5]}),
+    )?;
     same!("stdout", lab.told(&bundle)?, "end\n");
     Ok(())
 }

@@ -41,11 +41,18 @@ fn additional_groups_are_set_exactly(lab: &Lab) -> Result {
 }
 
 fn without_additional_groups_there_are_none(lab: &Lab) -> Result {
-    for user in [json!({"uid": 0, "gid": 0}), json!({"uid": 1000, "gid": 1000})] {
+    for user in [
+        json!({"uid": 0, "gid": 0}),
+        json!({"uid": 1000, "gid": 1000}),
+    ] {
         let mut bundle = lab.idle()?;
         bundle.set("/process/user", user)?;
         let container = lab.started(&bundle)?;
-        same!("groups", status_line(container.executes("sleep")?, "Groups")?, "");
+        same!(
+            "groups",
+            status_line(container.executes("sleep")?, "Groups")?,
+            ""
+        );
     }
     Ok(())
 }
@@ -82,10 +89,15 @@ fn a_given_home_stays(lab: &Lab) -> Result {
 fn stdio_can_be_reopened_by_the_user(lab: &Lab) -> Result {
     // Engines give pipes; a program must be able to write to /dev/stdout.
     let mut bundle = lab.script("echo one > /dev/stdout; echo two > /dev/stderr")?;
-    bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}))?.save()?;
+    bundle
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))?
+        .save()?;
     let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
     let output = lab.command(&["run", "-b", &dir, &id]).output()?;
-    let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    let (out, err) = (
+        String::from_utf8(output.stdout)?,
+        String::from_utf8(output.stderr)?,
+    );
     same!("stdout", out, "one\n");
     same!("stderr", err, "two\n");
     Ok(())
@@ -110,6 +122,11 @@ fn a_users_files_are_his(lab: &Lab) -> Result {
     bundle.set("/process/user", json!({"uid": 1000, "gid": 1001}))?;
     lab.told(&bundle)?;
     let meta = std::fs::metadata(bundle.inside("tmp/made"))?;
-    check!((meta.uid(), meta.gid()) == (1000, 1001), "{}:{}", meta.uid(), meta.gid());
+    check!(
+        (meta.uid(), meta.gid()) == (1000, 1001),
+        "{}:{}",
+        meta.uid(),
+        meta.gid()
+    );
     Ok(())
 }
