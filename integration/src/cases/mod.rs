@@ -1,0 +1,75 @@
+//! Every promise, in files named after the runtime's parts.
+#![forbid(unsafe_code)]
+
+use crate::case::{Case, Result};
+
+mod caps;
+mod churn;
+mod cli;
+mod console;
+mod devices;
+mod docker;
+mod errors;
+mod exec;
+mod exec_process;
+mod fds;
+mod hide;
+mod hooks;
+mod ids;
+mod kill;
+mod lifecycle;
+mod limits;
+mod list;
+mod mounts;
+mod names;
+mod namespaces;
+mod notify;
+mod options;
+mod process;
+mod propagation;
+mod rlimits;
+mod rootfs;
+mod run;
+mod runtimetest;
+mod seccomp;
+mod user;
+
+/// All cases, in the order they run.
+pub fn all() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for part in [
+        cli::cases(),
+        lifecycle::cases(),
+        run::cases(),
+        kill::cases(),
+        list::cases(),
+        namespaces::cases(),
+        names::cases(),
+        ids::cases(),
+        rootfs::cases(),
+        mounts::cases(),
+        options::cases(),
+        propagation::cases(),
+        devices::cases(),
+        hide::cases(),
+        process::cases(),
+        user::cases(),
+        rlimits::cases(),
+        caps::cases(),
+        seccomp::cases(),
+        notify::cases(),
+        console::cases(),
+        fds::cases(),
+        hooks::cases(),
+        limits::cases(),
+        exec::cases(),
+        exec_process::cases(),
+        docker::cases(),
+        errors::cases()?,
+        runtimetest::cases()?,
+        churn::cases(),
+    ] {
+        all.extend(part);
+    }
+    Ok(all)
+}

@@ -1,0 +1,224 @@
+//! Namespaces: fresh ones differ from the host's, joined ones are the path's, others are shared.
+#![forbid(unsafe_code)]
+
+use crate::bundle::Bundle;
+use crate::case::{Case, Need, Result};
+use crate::kernel::{namespace, own_namespace};
+use crate::lab::Lab;
+use crate::scene::Holder;
+use crate::{check, same};
+use serde_json::json;
+
+/// (type in config.json, name in /proc/PID/ns, flag of unshare)
+const KINDS: [(&str, &str, &str); 8] = [
+    ("pid", "pid", "--pid"),
+    ("network", "net", "--net"),
+    ("ipc", "ipc", "--ipc"),
+    ("uts", "uts", "--uts"),
+    ("mount", "mnt", "--mount"),
+    ("cgroup", "cgroup", "--cgroup"),
+    ("user", "user", "--user"),
+    ("time", "time", "--time"),
+];
+
+/// The cases of this part: three for each kind, and some of their own.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (kind, link, flag) in KINDS {
+        let need = [Need::Namespace(link)];
+        let fresh = Case::new(
+            &format!("a_new_{kind}_namespace_differs_from_the_host"),
+            move |lab| fresh(lab, kind, link),
+        );
+        cases.push(fresh.needs(&need));
+        // A runtime cannot share the host's mount namespace: it would pivot the host's root.
+        if kind != "mount" {
+            let shared = Case::new(
+                &format!("without_a_{kind}_namespace_it_is_shared"),
+                move |lab| shared(lab, kind, link),
+            );
+            cases.push(shared.needs(&need));
+            let joined = Case::new(
+                &format!("a_{kind}_namespace_is_joined_by_path"),
+                move |lab| joined(lab, kind, link, flag),
+            );
+            cases.push(joined.needs(&need).needs(&[Need::Tool("unshare")]));
+        }
+    }
+    cases.extend(more());
+    cases
+}
+
+crate::cases! {
+    in more;
+    loopback_is_up_in_a_new_network_namespace,
+    a_joined_namespace_keeps_its_state: [Tool("unshare")],
+    two_containers_share_namespaces_by_path,
+    time_offsets_are_seen_inside: [Namespace("time")],
+    init_is_pid_1_in_a_new_pid_namespace,
+    a_new_cgroup_namespace_hides_the_path: [Namespace("cgroup")],
+}
+
+fn with(lab: &Lab, kind: &str, path: Option<&str>) -> Result<Bundle> {
+    let mut bundle = lab.idle()?;
+    match (kind, path) {
+        ("user", None) => bundle.mapped()?,
+        _ => bundle.namespace(kind, path)?,
+    };
+    Ok(bundle)
+}
+
+fn fresh(lab: &Lab, kind: &str, link: &str) -> Result {
+    let container = lab.started(&with(lab, kind, None)?)?;
+    let pid = container.executes("sleep")?;
+    let (own, its) = (own_namespace(link)?, namespace(pid, link)?);
+    check!(
+        own != its,
+        "the container is in the host's {}",
+        own.display()
+    );
+    Ok(())
+}
+
+fn shared(lab: &Lab, kind: &str, link: &str) -> Result {
+    let mut bundle = lab.idle()?;
+    bundle.drop_namespace(kind)?;
+    if kind == "uts" {
+        bundle.unset("/hostname")?;
+    }
+    if kind == "ipc" {
+        // The mqueue file system belongs to an ipc namespace.
+        let mounts = bundle.config["mounts"].as_array_mut().ok_or("no mounts")?;
+        mounts.retain(|mount| mount["type"] != "mqueue");
+    }
+    let container = lab.started(&bundle)?;
+    same!(
+        "namespace",
+        namespace(container.executes("sleep")?, link)?,
+        own_namespace(link)?
+    );
+    Ok(())
+}
+
+fn joined(lab: &Lab, kind: &str, link: &str, flag: &str) -> Result {
+    let mut flags = vec![flag];
+    match kind {
+        "pid" => flags.push("--fork"),
+        "user" => flags.push("--map-root-user"),
+        "time" => flags.push("--fork"),
+        _ => {}
+    }
+    let holder = Holder::new(&flags)?;
+    // unshare's own process stays outside of these two; its children are inside.
+    let path = match kind {
+        "pid" => holder.path("pid_for_children"),
+        "time" => holder.path("time_for_children"),
+        _ => holder.path(link),
+    };
+    let mut bundle = with(lab, kind, Some(&path))?;
+    if kind == "uts" {
+        bundle.unset("/hostname")?;
+    }
+    if kind == "user" {
+        // Root there is root here, but only its ids are mapped. Runtimes want to be told that, too.
+        let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+        bundle
+            .set("/linux/uidMappings", map.clone())?
+            .set("/linux/gidMappings", map)?;
+        bundle.set(
+            "/mounts/2/options",
+            json!(["nosuid", "noexec", "newinstance"]),
+        )?;
+    }
+    let want = std::fs::read_link(&path)?;
+    let container = lab.started(&bundle)?;
+    same!(
+        "namespace",
+        namespace(container.executes("sleep")?, link)?,
+        want
+    );
+    Ok(())
+}
+
+fn loopback_is_up_in_a_new_network_namespace(lab: &Lab) -> Result {
+    let told = lab.told(&lab.script("ip addr show lo")?)?;
+    check!(told.contains("UP"), "lo is down: {told}");
+    check!(told.contains("127.0.0.1"), "lo has no address: {told}");
+    Ok(())
+}
+
+fn a_joined_namespace_keeps_its_state(lab: &Lab) -> Result {
+    let holder = Holder::new(&["--uts"])?;
+    let pid = holder.pid()?.to_string();
+    let set = ["--uts", "--target", &pid, "hostname", "held"];
+    let status = std::process::Command::new("nsenter").args(set).status()?;
+    check!(status.success(), "nsenter: {status}");
+    let mut bundle = lab.script("hostname")?;
+    bundle
+        .namespace("uts", Some(&holder.path("uts")))?
+        .unset("/hostname")?;
+    same!("hostname", lab.told(&bundle)?, "held\n");
+    Ok(())
+}
+
+fn two_containers_share_namespaces_by_path(lab: &Lab) -> Result {
+    let first = lab.started(&lab.idle()?)?;
+    let pid = first.executes("sleep")?;
+    let mut bundle = lab.idle()?;
+    bundle.unset("/hostname")?;
+    let kinds = [
+        ("network", "net"),
+        ("ipc", "ipc"),
+        ("uts", "uts"),
+        ("pid", "pid"),
+    ];
+    for (kind, link) in kinds {
+        bundle.namespace(kind, Some(&format!("/proc/{pid}/ns/{link}")))?;
+    }
+    let second = lab.started(&bundle)?;
+    let other = second.executes("sleep")?;
+    for (_, link) in kinds {
+        same!(link, namespace(other, link)?, namespace(pid, link)?);
+    }
+    let told = second.sh("ps")?.ok()?.out;
+    check!(told.matches("sleep 1000").count() == 2, "ps shows {told}");
+    // The second ends first: the pid namespace is the first's.
+    second.delete(&["-f"])?.ok()?;
+    Ok(())
+}
+
+fn time_offsets_are_seen_inside(lab: &Lab) -> Result {
+    let mut bundle = lab.script("cat /proc/self/timens_offsets; cat /proc/uptime")?;
+    bundle.namespace("time", None)?;
+    bundle.set(
+        "/linux/timeOffsets",
+        json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}}),
+    )?;
+    let told = lab.told(&bundle)?;
+    let line = told
+        .lines()
+        .find(|line| line.starts_with("boottime"))
+        .unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    same!("offset", words, ["boottime", "1000000", "5"]);
+    let uptime = told
+        .lines()
+        .last()
+        .and_then(|line| line.split(['.', ' ']).next());
+    let uptime: u64 = uptime.unwrap_or_default().parse()?;
+    check!(uptime >= 1_000_000, "uptime is {uptime}");
+    Ok(())
+}
+
+fn init_is_pid_1_in_a_new_pid_namespace(lab: &Lab) -> Result {
+    same!("pid", lab.told(&lab.script("echo $$")?)?, "1\n");
+    Ok(())
+}
+
+fn a_new_cgroup_namespace_hides_the_path(lab: &Lab) -> Result {
+    let mut bundle = lab.script("cat /proc/self/cgroup")?;
+    bundle.namespace("cgroup", None)?;
+    let told = lab.told(&bundle)?;
+    check!(!told.contains(lab.mark()), "the path shows: {told}");
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Known differences: `case-name: reason` lines, each of which must still be one.
+#![forbid(unsafe_code)]
+
+use crate::case::Result;
+use std::collections::BTreeMap;
+
+/// The cases that a runtime is known to fail, with reasons.
+#[derive(Default)]
+pub struct Known(BTreeMap<String, String>);
+
+impl Known {
+    /// Reads the file; a line without a reason is an error.
+    pub fn read(path: &str) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+        let mut known = BTreeMap::new();
+        for line in text.lines().map(str::trim) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match line.split_once(": ") {
+                Some((name, reason)) if !reason.trim().is_empty() => {
+                    known.insert(name.to_owned(), reason.trim().to_owned());
+                }
+                _ => return Err(format!("{path}: no reason given: {line}").into()),
+            }
+        }
+        Ok(Self(known))
+    }
+
+    /// Why that case is known to fail.
+    pub fn reason(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The names that no case bears.
+    pub fn strangers<'a>(&'a self, names: &[&str]) -> Vec<&'a str> {
+        let all = self.0.keys().map(String::as_str);
+        all.filter(|name| !names.contains(name)).collect()
+    }
+}
