@@ -226,10 +226,8 @@ pub struct Device {
     pub typ: String,
     #[serde(deserialize_with = "null")]
     pub path: String,
-    #[serde(deserialize_with = "null")]
-    pub major: i64,
-    #[serde(deserialize_with = "null")]
-    pub minor: i64,
+    pub major: Option<i64>,
+    pub minor: Option<i64>,
     pub file_mode: Option<u32>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bundle::config::Process;
-use crate::error::{Act, Doing, Explain, Result};
+use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::sys::cap;
 use nix::errno::Errno;
 use std::str::FromStr;
@@ -15,15 +15,14 @@ pub(crate) struct Capabilities {
     inheritable: u64,
     permitted: u64,
     ambient: u64,
-    /// Names were given at all; without `process.capabilities` nothing is changed.
-    given: bool,
 }
 
 impl Capabilities {
-    /// Unknown names become warnings: config.md forbids failing on them.
-    pub(crate) fn plan(process: &Process, warnings: &mut Vec<String>) -> Self {
+    /// Unknown names become warnings: config.md forbids failing on them. Without
+    /// `process.capabilities` the process has none.
+    pub(crate) fn plan(process: &Process, warnings: &mut Vec<String>) -> Result<Self> {
         let Some(asked) = &process.capabilities else {
-            return Self::default();
+            return Ok(Self::default());
         };
         let mut unknown: Vec<String> = Vec::new();
         let mut mask = |names: &'_ [String]| {
@@ -42,7 +41,6 @@ impl Capabilities {
             inheritable: mask(&asked.inheritable),
             permitted: mask(&asked.permitted),
             ambient: mask(&asked.ambient),
-            given: true,
         };
         unknown.sort_unstable();
         unknown.dedup();
@@ -61,15 +59,23 @@ impl Capabilities {
             }
         }
         out.ambient &= raisable;
-        out
+        if out.effective & !out.permitted != 0 {
+            let first = caps::all()
+                .into_iter()
+                .find(|c| out.effective & !out.permitted & c.bitmask() != 0);
+            let name = first.map(|c| c.to_string()).unwrap_or_default();
+            // capabilities(7): permitted is the limiting superset of effective.
+            let why = "an effective capability must be permitted, too";
+            return Err(Error::rule(Doing::CheckConfig, why)
+                .on(name)
+                .field("process.capabilities.effective"));
+        }
+        Ok(out)
     }
 
     /// Drops from the bounding set all that is not in the config's; needs CAP_SETPCAP, so it comes
     /// first.
     pub(crate) fn drop_bounding(&self) -> Result<()> {
-        if !self.given {
-            return Ok(());
-        }
         for number in 0..64 {
             if self.bounding & 1 << number != 0 {
                 continue;
@@ -86,9 +92,6 @@ impl Capabilities {
     /// Takes on the sets, after the user is set; what cannot be granted is left out, as config.md
     /// asks ("Runtimes SHOULD NOT fail").
     pub(crate) fn adopt(&self) -> Result<()> {
-        if !self.given {
-            return Ok(());
-        }
         let granted = cap::permitted()
             .doing(Doing::SetCapabilities)
             .on("permitted")?;
@@ -126,7 +129,10 @@ mod tests {
     fn plan(json: &str) -> (Capabilities, Vec<String>) {
         let mut warnings = Vec::new();
         let process = serde_json::from_str(json).unwrap();
-        (Capabilities::plan(&process, &mut warnings), warnings)
+        (
+            Capabilities::plan(&process, &mut warnings).unwrap(),
+            warnings,
+        )
     }
 
     #[test]

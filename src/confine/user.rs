@@ -23,6 +23,10 @@ impl User {
     /// `maps`: of the user namespace that is made with the process, if one is.
     pub(crate) fn plan(process: &Process, maps: Option<&IdMaps>) -> Result<Self> {
         let user = &process.user;
+        if user.umask.is_some_and(|umask| umask > 0o777) {
+            let why = "a umask has the nine permission bits, at most 511 (0777)";
+            return Err(Error::rule(Doing::CheckConfig, why).field("process.user.umask"));
+        }
         let no_groups = maps.is_some_and(IdMaps::deny_setgroups);
         let unmapped = |field: String| {
             let why = "the id is not mapped in the container's user namespace";

@@ -126,9 +126,11 @@ fn make(
         }
         false => None,
     };
-    let mut prepared = Prepared::new(&plan, console, gate)?;
-    let state = new_state(id, &bundle, &config, &plan, &prepared, wishes);
+    let mut state = new_state(id, &bundle, &config, &plan, wishes);
+    // Before anything is made that `delete` would have to find if we were killed.
     slot.record(&state)?;
+    let mut prepared = Prepared::new(&plan, console, gate)?;
+    state.creel.cgroup = prepared.cgroup.record();
     let hook_state = HookState(state.clone());
     let mut child = parent::spawn(&plan, &prepared, &hook_state)?;
     prepared.console = None;
@@ -163,14 +165,7 @@ fn make(
     })
 }
 
-fn new_state(
-    id: &str,
-    bundle: &Bundle,
-    config: &Config,
-    plan: &Plan,
-    prepared: &Prepared,
-    wishes: &Wishes,
-) -> State {
+fn new_state(id: &str, bundle: &Bundle, config: &Config, plan: &Plan, wishes: &Wishes) -> State {
     let names = crate::isolate::namespaces::Namespaces::names;
     State {
         oci_version: config.oci_version.clone(),
@@ -185,7 +180,7 @@ fn new_state(
         creel: Private {
             format: FORMAT,
             start_time: 0,
-            cgroup: prepared.cgroup.record(),
+            cgroup: plan.cgroup.record(),
             namespaces: Namespaces {
                 own: names(plan.namespaces.new),
                 joined: names(plan.namespaces.joined),
@@ -256,6 +251,7 @@ impl Midwife for Making<'_> {
             &self.state,
             child,
             &listener,
+            Status::Creating,
         )
     }
 }
@@ -290,6 +286,7 @@ pub(super) fn send_listener(
     state: &State,
     child: &Child,
     listener: &OwnedFd,
+    status: Status,
 ) -> Result<()> {
     let Some(agent) = seccomp.and_then(|seccomp| seccomp.listener()) else {
         return Err(Error::rule(Doing::SendListener, "there is no agent for it"));
@@ -298,7 +295,7 @@ pub(super) fn send_listener(
         pid: child.pid,
         ..state.clone()
     };
-    let state = serde_json::from_slice(&state.for_hooks(Status::Creating)?)
+    let state = serde_json::from_slice(&state.for_hooks(status)?)
         .map_err(|error| Error::rule(Doing::SendListener, error.to_string()))?;
     agent.send(child.pid, state, listener.as_fd())
 }

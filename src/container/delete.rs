@@ -11,7 +11,7 @@ use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a killed init may take to end, as in runc.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -123,7 +123,20 @@ impl Container {
     /// Kills what is left in the cgroup (processes of a container without a pid namespace of its
     /// own survive their init) and removes it.
     fn release_cgroup(&self) -> Result<()> {
-        match Cgroup::open(&self.state().creel.cgroup).and_then(|group| group.remove()) {
+        let group = Cgroup::open(&self.state().creel.cgroup)?;
+        if self.state().pid == 0 {
+            // `create` was killed before it had an init to show: one that was on its way dies with
+            // it. Whatever stays is not ours; the cgroup may be another container's.
+            let end = Instant::now() + PATIENCE;
+            while !group.pids()?.is_empty() {
+                if Instant::now() > end {
+                    let why = "its cgroup holds processes that are not the container's";
+                    return Err(Error::rule(Doing::RemoveCgroup, why));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        match group.remove() {
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(()),
             other => other,
         }

@@ -148,6 +148,12 @@ impl Midwife for Joining<'_> {
     }
 
     fn listener(&mut self, child: &Child, listener: OwnedFd) -> Result<()> {
-        send_listener(self.plan.seccomp.as_ref(), self.state, child, &listener)
+        send_listener(
+            self.plan.seccomp.as_ref(),
+            self.state,
+            child,
+            &listener,
+            Status::Running,
+        )
     }
 }

@@ -205,7 +205,7 @@ impl ProcessPlan {
             program: Program::plan(process)?,
             env: Env::plan(process)?,
             user: User::plan(process, maps)?,
-            caps: Capabilities::plan(process, warnings),
+            caps: Capabilities::plan(process, warnings)?,
             no_new_privileges: process.no_new_privileges,
             seccomp: seccomp
                 .map(|profile| Seccomp::plan(profile, warnings))

@@ -110,28 +110,37 @@ impl Devices {
 
 impl Node {
     fn plan(asked: &Asked, field: &str) -> Result<Self> {
-        let wrong = |part: &str, why: String| {
+        fn fail<T>(field: &str, part: &str, why: String) -> Result<T> {
             Err(Error::rule(Doing::CheckConfig, why).field(format!("{field}.{part}")))
-        };
+        }
         let kind = match asked.typ.as_str() {
             "c" | "u" => SFlag::S_IFCHR,
             "b" => SFlag::S_IFBLK,
             "p" => SFlag::S_IFIFO,
             other => {
-                return wrong(
+                return fail(
+                    field,
                     "type",
                     format!("unknown device type {other:?}: c, b, u or p"),
                 );
             }
         };
         if !asked.path.starts_with('/') {
-            return wrong("path", format!("{:?} is not an absolute path", asked.path));
+            return fail(
+                field,
+                "path",
+                format!("{:?} is not an absolute path", asked.path),
+            );
         }
-        let number = match (kind, u32::try_from(asked.major), u32::try_from(asked.minor)) {
-            (SFlag::S_IFIFO, _, _) => 0,
-            (_, Ok(major), Ok(minor)) => makedev(u64::from(major), u64::from(minor)),
-            (_, Err(_), _) => return wrong("major", format!("{} is no number", asked.major)),
-            _ => return wrong("minor", format!("{} is no number", asked.minor)),
+        let part = |name: &str, number: Option<i64>| match number.map(u32::try_from) {
+            Some(Ok(number)) => Ok(u64::from(number)),
+            // config-linux.md: "REQUIRED unless type is p".
+            None => fail(field, name, "a device needs its numbers".to_owned()),
+            Some(Err(_)) => fail(field, name, format!("{} is no number", number.unwrap_or(0))),
+        };
+        let number = match kind {
+            SFlag::S_IFIFO => 0,
+            _ => makedev(part("major", asked.major)?, part("minor", asked.minor)?),
         };
         Ok(Self {
             path: asked.path.clone(),

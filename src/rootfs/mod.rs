@@ -55,20 +55,24 @@ impl Root {
             // A directory on the way may be closed to the container's root; `/` never is.
             .or_else(|_| openat(AT_FDCWD, c"/", flags, Mode::empty()));
         let place = explain(place, path)?;
-        // Nothing that is mounted in here may travel to a peer of the mount that was cloned.
-        let private = MountAttr {
-            propagation: libc_flag(nix::mount::MsFlags::MS_PRIVATE),
-            ..Default::default()
-        };
-        mount::set_attributes(top.as_fd(), &private, false)
-            .doing(Doing::SetPropagation)
-            .on(path.to_string_lossy())
-            .field("root.path")?;
         Ok(Self {
             top,
             place,
             surfaced: Cell::new(false),
         })
+    }
+
+    /// Cuts the top off the peers of the mount that was cloned: nothing that is mounted in here
+    /// may travel there.
+    pub(crate) fn part_from_peers(&self) -> Result<()> {
+        let private = MountAttr {
+            propagation: libc_flag(nix::mount::MsFlags::MS_PRIVATE),
+            ..Default::default()
+        };
+        mount::set_attributes(self.top(), &private, false)
+            .doing(Doing::SetPropagation)
+            .on("the root")
+            .field("linux.rootfsPropagation")
     }
 
     /// The mount at the top.

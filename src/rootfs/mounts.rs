@@ -340,6 +340,19 @@ impl Mount {
                 true,
             )?;
         }
+        self.propagate(tree)
+    }
+
+    /// Sets its own propagation anew, after that of the whole root was set.
+    pub(crate) fn propagate_again(&self, root: &Root) -> Result<()> {
+        if self.options.propagation.is_empty() {
+            return Ok(());
+        }
+        let tree = self.explain(Doing::OpenTarget, root.find(&self.destination))?;
+        self.propagate(tree.as_fd())
+    }
+
+    fn propagate(&self, tree: BorrowedFd<'_>) -> Result<()> {
         for (flag, recursive) in &self.options.propagation {
             let change = MountAttr {
                 propagation: *flag,

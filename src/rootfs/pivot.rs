@@ -15,9 +15,11 @@ use std::os::fd::AsFd;
 /// `keep`, from `linux.rootfsPropagation`, decides what the copies taken afterwards inherit; the
 /// default is slave, so that unmounts on the host do reach the container.
 pub(crate) fn seclude(keep: Option<(u64, bool)>) -> Result<()> {
-    let flag = keep.map_or(MsFlags::MS_SLAVE, |(flag, _)| {
-        MsFlags::from_bits_truncate(flag)
-    });
+    let flag = match keep.map(|(flag, _)| MsFlags::from_bits_truncate(flag)) {
+        // What is unbindable cannot be cloned: that is for the new root only.
+        Some(MsFlags::MS_PRIVATE | MsFlags::MS_UNBINDABLE) => MsFlags::MS_PRIVATE,
+        _ => MsFlags::MS_SLAVE,
+    };
     nix::mount::mount(
         None::<&str>,
         "/",

@@ -159,6 +159,7 @@ impl Init<'_> {
         }
         let (root, mut sources) = self.clone_sources(keep.is_some())?;
         if keep.is_some() {
+            root.part_from_peers()?;
             pivot::seclude(None)?;
         }
         for (index, mount) in mounts.iter().enumerate() {
@@ -202,6 +203,12 @@ impl Init<'_> {
             pivot::pivot(&root)?;
         }
         pivot::propagate(asked.propagation)?;
+        if asked.propagation.is_some_and(|(_, recursive)| recursive) {
+            // What a mount asks for itself counts for more.
+            for mount in mounts {
+                mount.propagate_again(&root)?;
+            }
+        }
         Ok(console)
     }
 

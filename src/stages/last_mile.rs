@@ -116,6 +116,7 @@ fn become_program(
         drop(channel.take());
         // No descriptor of the host's stays open while we wait (CVE-2024-21626, CVE-2016-9962).
         close_all_but(process, &[gate.exec.as_fd(), gate.outcome.as_fd()])?;
+        signal::end_politely().doing(Doing::AwaitStart)?;
         await_start(gate)?;
     }
     if let Some((hooks, state)) = hooks {

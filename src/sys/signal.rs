@@ -19,14 +19,45 @@ pub(crate) fn restore_default(signal: i32) -> nix::Result<()> {
 ///
 /// Ignored signals survive execve, and Rust's runtime ignores SIGPIPE: a container would inherit it.
 pub(crate) fn reset() -> nix::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        match restore_default(signal) {
-            // SIGKILL, SIGSTOP and the two that libc keeps for itself.
-            Ok(()) | Err(Errno::EINVAL) => {}
+    // The kernel's struct sigaction on 64-bit machines, all zero: SIG_DFL. Not libc's call, which
+    // refuses the two signals that it keeps for itself, though a caller may have ignored them.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads a whole struct sigaction and writes no old one.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+        match Errno::result(done) {
+            // SIGKILL and SIGSTOP.
+            Ok(_) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(errno),
         }
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+extern "C" fn end(signal: libc::c_int) {
+    // SAFETY: _exit is async-signal-safe (signal-safety(7)).
+    unsafe { libc::_exit(128 + signal) }
+}
+
+/// Lets the polite signals end this process although it is process 1 of its pid namespace, for
+/// which the kernel drops what has no handler. execve restores the default.
+pub(crate) fn end_politely() -> nix::Result<()> {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        let handler = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: the handler does nothing but _exit.
+        if unsafe { libc::signal(signal, handler) } == libc::SIG_ERR {
+            return Err(Errno::last());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

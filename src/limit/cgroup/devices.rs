@@ -294,12 +294,10 @@ fn read(rule: &DeviceRule) -> Result<Rule> {
     }
     let number = |name: &str, number: Option<i64>| match number {
         None | Some(-1) => Ok(None),
-        Some(number) => u32::try_from(number)
-            .map(Some)
-            .map_err(|_| {
-                let why = format!("invalid device {name} number {number}");
-                Error::rule(Doing::PlanCgroup, why)
-            }),
+        Some(number) => u32::try_from(number).map(Some).map_err(|_| {
+            let why = format!("invalid device {name} number {number}");
+            Error::rule(Doing::PlanCgroup, why)
+        }),
     };
     Ok(Rule {
         on: Match {

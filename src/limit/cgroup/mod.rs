@@ -175,6 +175,19 @@ impl CgroupPlan {
         })
     }
 
+    /// Where the cgroup will be, to be written down before it is made.
+    pub(crate) fn record(&self) -> Record {
+        let paths = match &self.spot {
+            Spot::There => BTreeMap::new(),
+            Spot::V2(path) => BTreeMap::from([(String::new(), path.clone())]),
+            Spot::V1(spots) => spots
+                .iter()
+                .map(|spot| (spot.controllers.clone(), spot.path.clone()))
+                .collect(),
+        };
+        Record { paths }
+    }
+
     /// Makes the directories, refusing a frozen or populated cgroup. Undoes itself on failure.
     pub(crate) fn make(&self) -> Result<Cgroup> {
         let mut made = Made::default();
