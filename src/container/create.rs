@@ -76,9 +76,6 @@ fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Resul
         super::delete(store, id, true)?;
         return Err(error);
     }
-    if let Some(foreground) = &mut made.foreground {
-        foreground.receive_console()?;
-    }
     Ok(made)
 }
 
@@ -141,6 +138,7 @@ fn make(
         state,
         wishes,
         creates,
+        foreground: foreground.as_mut(),
     };
     if let Err(error) = child.settle(&plan, &prepared, &mut making) {
         drop(child);
@@ -216,6 +214,7 @@ struct Making<'a> {
     state: State,
     wishes: &'a Wishes,
     creates: bool,
+    foreground: Option<&'a mut Foreground>,
 }
 
 impl Making<'_> {
@@ -242,6 +241,10 @@ impl Midwife for Making<'_> {
             Status::Running
         };
         self.slot.record(&self.state)?;
+        if let Some(foreground) = &mut self.foreground {
+            // So that the program finds its terminal in the caller's size.
+            foreground.receive_console()?;
+        }
         send_pid(self.wishes, child)
     }
 

@@ -71,6 +71,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
         request,
         plan: &plan,
         state,
+        foreground: foreground.as_mut(),
     };
     child.finish(&plan, None, &mut joining)?;
     child.release();
@@ -140,10 +141,14 @@ struct Joining<'a> {
     request: &'a ExecRequest,
     plan: &'a ProcessPlan,
     state: &'a State,
+    foreground: Option<&'a mut Foreground>,
 }
 
 impl Midwife for Joining<'_> {
     fn ready(&mut self, child: &Child) -> Result<()> {
+        if let Some(foreground) = &mut self.foreground {
+            foreground.receive_console()?;
+        }
         send_pid(&self.request.wishes, child)
     }
 
