@@ -1,4 +1,5 @@
-//! Known differences: `case-name: reason` lines, each of which must still be one.
+//! Known differences: `case-name: reason` lines, each of which must still be one; with a `?` behind the
+//! name, it depends on who wins a race, and both outcomes are known.
 #![forbid(unsafe_code)]
 
 use crate::case::Result;
@@ -29,12 +30,18 @@ impl Known {
 
     /// Why that case is known to fail.
     pub fn reason(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        let reason = self.0.get(name).or_else(|| self.0.get(&format!("{name}?")));
+        reason.map(String::as_str)
+    }
+
+    /// Whether that case is known to fail each time.
+    pub fn always(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// The names that no case bears.
     pub fn strangers<'a>(&'a self, names: &[&str]) -> Vec<&'a str> {
-        let all = self.0.keys().map(String::as_str);
+        let all = self.0.keys().map(|name| name.trim_end_matches('?'));
         all.filter(|name| !names.contains(name)).collect()
     }
 }

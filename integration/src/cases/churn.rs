@@ -86,6 +86,10 @@ fn at_once(lab: &Lab) -> Result {
             ["kill", ..] => all(lab, &ids, &["kill"])?,
             args => all(lab, &ids, args)?,
         };
+        if let ["start"] = args {
+            let told = lab.call(&["list", "-q"])?.ok()?.out;
+            same!("containers", told.lines().count(), 50);
+        }
         if !failed.is_empty() {
             all(lab, &ids, &["delete", "-f"])?;
             return Err(format!("{args:?} failed for {} of 50", failed.len()).into());
@@ -147,6 +151,7 @@ fn killed_starters(lab: &Lab) -> Result {
             child.kill()?;
         }
         child.wait()?;
+        container.status()?;
         container.delete(&["--force"])?.ok()?;
     }
     nothing_left(lab)

@@ -250,7 +250,7 @@ fn an_unknown_log_format_fails(lab: &Lab) -> Result {
 
 fn a_good_run_logs_no_error(lab: &Lab) -> Result {
     let log = lab.path("log");
-    let bundle = lab.bundle()?;
+    let bundle = lab.script("echo ran")?;
     bundle.save()?;
     let (path, dir, id) = (
         log.to_string_lossy(),
@@ -258,6 +258,7 @@ fn a_good_run_logs_no_error(lab: &Lab) -> Result {
         lab.id(),
     );
     let output = lab.call(&["--log", &path, "run", "-b", &dir, &id])?.ok()?;
+    same!("stdout", output.out, "ran\n");
     same!("stderr", output.err, "");
     let text = std::fs::read_to_string(&log).unwrap_or_default();
     check!(!text.contains("error"), "log: {text}");

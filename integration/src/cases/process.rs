@@ -142,6 +142,7 @@ fn the_callers_env_does_not_leak(lab: &Lab) -> Result {
     let output = lab
         .finish(command.env("LEAKED", "yes").stdin(lab.null()?))?
         .ok()?;
+    check!(output.out.contains("PATH="), "env: {}", output.out);
     check!(!output.out.contains("LEAKED"), "env: {}", output.out);
     Ok(())
 }
