@@ -18,7 +18,41 @@ pub(crate) struct IdMaps {
 }
 
 impl IdMaps {
-    /// `None` when no user namespace is made.
+    /// Maps of something else than the container, at these fields.
+    pub(crate) fn of(
+        uids: &[LinuxIdMapping],
+        gids: &[LinuxIdMapping],
+        fields: [&str; 2],
+    ) -> Result<Self> {
+        let [uid_field, gid_field] = fields;
+        Ok(Self {
+            uids: triples(uids, uid_field)?,
+            gids: triples(gids, gid_field)?,
+        })
+    }
+
+    /// Whether the user namespace that this process is in has these maps.
+    pub(crate) fn verify_own(&self) -> Result<()> {
+        let same = |file: &str, map: &[[u32; 3]]| {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let words = text
+                .split_ascii_whitespace()
+                .filter_map(|word| word.parse::<u32>().ok());
+            words.eq(map.iter().flatten().copied())
+        };
+        if same("/proc/self/uid_map", &self.uids) && same("/proc/self/gid_map", &self.gids) {
+            return Ok(());
+        }
+        Err(Error::rule(
+            Doing::CheckConfig,
+            "user namespaces enabled, but both namespace path and non-matching mapping specified \
+             -- you may only provide one",
+        )
+        .field("linux.uidMappings"))
+    }
+
+    /// The maps, if there are any: of the user namespace that is made, or what the one that is
+    /// joined must have (engines give a path and its maps).
     pub(crate) fn plan(config: &Config, namespaces: &Namespaces) -> Result<Option<Self>> {
         let linux = &config.linux;
         let uids = triples(&linux.uid_mappings, "linux.uidMappings")?;
@@ -34,12 +68,8 @@ impl IdMaps {
                 Ok(None)
             };
         }
-        if namespaces.joined & USER != 0 {
-            return if mapped {
-                wrong("id mappings are given for a user namespace that is joined by path")
-            } else {
-                Ok(None)
-            };
+        if namespaces.joined & USER != 0 && !mapped {
+            return Ok(None);
         }
         if uids.is_empty() || gids.is_empty() {
             return wrong(
@@ -186,9 +216,6 @@ mod tests {
         for json in [
             format!(r#"{{"linux":{{{MAPS}}}}}"#),
             r#"{"linux":{"namespaces":[{"type":"user"}]}}"#.to_owned(),
-            format!(
-                r#"{{"linux":{{"namespaces":[{{"type":"user","path":"/proc/1/ns/user"}}],{MAPS}}}}}"#
-            ),
         ] {
             assert!(
                 plan(&json)

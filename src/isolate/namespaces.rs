@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use oci_spec::runtime::LinuxNamespaceType as Kind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 pub(crate) const MOUNT: u64 = bits(CloneFlags::CLONE_NEWNS);
@@ -139,6 +139,13 @@ impl Namespaces {
             .filter(|kind| kind.1 & flags != 0)
             .map(|kind| kind.2.to_owned())
             .collect()
+    }
+}
+
+impl Opened {
+    /// The descriptor, if it is a user namespace's.
+    pub(crate) fn user_namespace(&self) -> Option<BorrowedFd<'_>> {
+        (self.flag == USER).then(|| self.fd.as_fd())
     }
 }
 

@@ -43,7 +43,10 @@ use wishes::Wishes;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    /// Of the user namespace that is made.
     pub(crate) maps: Option<IdMaps>,
+    /// What the user namespace that is joined must have.
+    pub(crate) expected_maps: Option<IdMaps>,
     pub(crate) times: TimeOffsets,
     pub(crate) names: Names,
     pub(crate) sysctls: Sysctls,
@@ -130,6 +133,12 @@ impl Plan {
         }
         Labels::check_mount_label(config, host)?;
         crate::isolate::net::plan(config)?;
+        let process = ProcessPlan::new(process, config, maps.as_ref(), wishes, host, warnings)?;
+        let (maps, expected_maps) = if namespaces.joined & USER != 0 {
+            (None, maps)
+        } else {
+            (maps, None)
+        };
         let rootless = wishes.rootless.unwrap_or_else(|| host.is_rootless());
         let keyring = (!wishes.no_new_keyring)
             .then(|| c_string(&format!("_ses.{id}"), "the container's id"))
@@ -153,9 +162,10 @@ impl Plan {
             personality: Personality::plan(config)?,
             memory_policy: MemoryPolicy::plan(config)?,
             hooks: Hooks::plan(config)?,
-            process: ProcessPlan::new(process, config, maps.as_ref(), wishes, host, warnings)?,
-            namespaces,
+            process,
             maps,
+            expected_maps,
+            namespaces,
             root,
             mounts,
         })

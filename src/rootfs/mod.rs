@@ -9,6 +9,7 @@ pub(crate) mod cgroupfs;
 pub(crate) mod copyup;
 pub(crate) mod devices;
 pub(crate) mod hide;
+pub(crate) mod idmap;
 pub(crate) mod mounts;
 pub(crate) mod options;
 pub(crate) mod pivot;

@@ -1,6 +1,7 @@
 //! `mounts`, in the order listed: each made or cloned detached, then attached complete.
 #![forbid(unsafe_code)]
 
+use super::idmap::IdMapping;
 use super::options::{Options, propagation};
 use super::{Leaf, Root, c_string, copyup, file_type};
 use crate::bundle::config::{Config, Mount as Asked};
@@ -20,6 +21,7 @@ pub(crate) struct Mount {
     pub(crate) destination: String,
     kind: Kind,
     options: Options,
+    pub(crate) idmap: Option<IdMapping>,
     /// `mounts[3]`, for errors.
     pub(crate) field: String,
 }
@@ -87,12 +89,6 @@ impl Mount {
             Ok(options) => options,
             Err(_) => return wrong(".options", "contains a NUL byte".to_owned()),
         };
-        if options.idmap || !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty() {
-            return wrong(
-                ".options",
-                "id-mapped mounts are not supported yet".to_owned(),
-            );
-        }
         let source = c_string(&asked.source, &format!("{field}.source"))?;
         let kind = if options.remount {
             Kind::Remount
@@ -134,10 +130,13 @@ impl Mount {
             options.data.push((c"context".to_owned(), Some(context)));
         }
         check_proc(&destination, &kind, &asked.typ, field)?;
+        let is_bind = matches!(kind, Kind::Bind { .. });
+        let idmap = IdMapping::plan(asked, is_bind, field)?;
         Ok(Self {
             destination,
             kind,
             options,
+            idmap,
             field: field.to_owned(),
         })
     }

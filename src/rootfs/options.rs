@@ -17,8 +17,6 @@ pub(crate) struct Options {
     pub(crate) remount: bool,
     /// `tmpcopyup`: fill the new tmpfs with what was at its mount point.
     pub(crate) copy_up: bool,
-    /// `idmap`, `ridmap`.
-    pub(crate) idmap: bool,
     /// Attributes of the mount itself.
     pub(crate) attr: MountAttr,
     /// Attributes of the mount and all below it (`rro`, ...).
@@ -142,7 +140,7 @@ impl Options {
             } else if word == "tmpcopyup" {
                 out.copy_up = true;
             } else if word == "idmap" || word == "ridmap" {
-                out.idmap = true;
+                // See `IdMapping`.
             } else if let Some(plain) = recursive_of(word) {
                 let found = ATTRIBUTES.iter().find(|(name, _)| *name == plain);
                 if let Some((_, effect)) = found {

@@ -37,6 +37,9 @@ fn cross(plan: &Plan, prepared: &Prepared, entry: &Entry<'_>, channel: &ChildEnd
     entry.enter()?;
     // The mount namespace too: sources are resolved where the config's paths mean something.
     namespaces::join(&prepared.joins, 0)?;
+    if let Some(expected) = &plan.expected_maps {
+        expected.verify_own()?;
+    }
     if plan.namespaces.has(USER) {
         become_root()?;
     }

@@ -63,9 +63,10 @@ impl Init<'_> {
     fn make(&self) -> Result<(Option<Console>, Option<Vec<u8>>)> {
         let Plan {
             namespaces,
-            maps: _,   // the parent, for the bridge
-            times: _,  // the bridge
-            cgroup: _, // prepare, the parent
+            maps: _,          // the parent, for the bridge
+            expected_maps: _, // the bridge
+            times: _,         // the bridge
+            cgroup: _,        // prepare, the parent
             names,
             sysctls,
             keyring,
@@ -216,18 +217,19 @@ impl Init<'_> {
     /// by one as their turn comes.
     fn clone_sources(&self, all: bool) -> Result<(Root, Vec<Option<OwnedFd>>)> {
         let c_path = &self.plan.root.c_path;
-        if let Some(early) = &self.prepared.early {
-            let copy = |tree: &OwnedFd| tree.try_clone().doing(Doing::OpenSource);
+        let copy = |tree: &OwnedFd| tree.try_clone().doing(Doing::OpenSource);
+        let early = self.prepared.early.as_ref();
+        let root = match early.and_then(|early| early.root.as_ref()) {
+            Some(tree) => Root::of_tree(copy(tree)?, c_path)?,
+            None => Root::open(c_path)?,
+        };
+        if let Some(early) = early {
             let sources = early
                 .sources
                 .iter()
                 .map(|tree| tree.as_ref().map(copy).transpose());
-            return Ok((
-                Root::of_tree(copy(&early.root)?, c_path)?,
-                sources.collect::<Result<_>>()?,
-            ));
+            return Ok((root, sources.collect::<Result<_>>()?));
         }
-        let root = Root::open(c_path)?;
         let sources = match all {
             true => self
                 .plan

@@ -41,7 +41,7 @@ pub(crate) struct Prepared {
 /// The rootfs and the sources of bind mounts, by index of the mount.
 #[derive(Debug)]
 pub(crate) struct Early {
-    pub(crate) root: OwnedFd,
+    pub(crate) root: Option<OwnedFd>,
     pub(crate) sources: Vec<Option<OwnedFd>>,
 }
 
@@ -54,7 +54,7 @@ impl Prepared {
             .doing(Doing::OpenRootfs)
             .on(plan.root.path.display())
             .field("root.path")?;
-        let early = Early::clone_for(plan)?;
+        let early = Early::clone_for(plan, &joins)?;
         let cgroup = plan.cgroup.make()?;
         let view = if plan
             .mounts
@@ -93,25 +93,36 @@ impl Drop for Prepared {
 }
 
 impl Early {
-    fn clone_for(plan: &Plan) -> Result<Option<Self>> {
-        if !plan.namespaces.has(USER) || !nix::unistd::geteuid().is_root() {
+    /// In the container's user namespace, the host's paths may be closed and ids cannot be mapped.
+    fn clone_for(plan: &Plan, joins: &[Opened]) -> Result<Option<Self>> {
+        let user = plan.namespaces.has(USER) && nix::unistd::geteuid().is_root();
+        if !user && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
             return Ok(None);
         }
-        let root = seclude(
-            mount::clone_tree(AT_FDCWD, &plan.root.c_path, true, true)
+        let root = user.then(|| {
+            let tree = mount::clone_tree(AT_FDCWD, &plan.root.c_path, true, true)
                 .doing(Doing::OpenRootfs)
                 .on(plan.root.path.display())
-                .field("root.path")?,
-            plan,
-        )?;
+                .field("root.path")?;
+            seclude(tree, plan)
+        });
+        let joined = joins.iter().find_map(Opened::user_namespace);
         let sources = plan.mounts.iter().map(|mount| {
-            mount
-                .clone_source()?
-                .map(|tree| seclude(tree, plan))
-                .transpose()
+            if !user && mount.idmap.is_none() {
+                return Ok(None);
+            }
+            let Some(tree) = mount.clone_source()? else {
+                return Ok(None);
+            };
+            if let Some(idmap) = &mount.idmap {
+                idmap
+                    .apply(tree.as_fd(), (plan.maps.as_ref(), joined))
+                    .field(&mount.field)?;
+            }
+            seclude(tree, plan).map(Some)
         });
         Ok(Some(Self {
-            root,
+            root: root.transpose()?,
             sources: sources.collect::<Result<_>>()?,
         }))
     }

@@ -155,10 +155,6 @@ fn abis(listed: Option<&[Arch]>, warnings: &mut Vec<String>) -> Result<Vec<Abi>>
 
 fn rule(entry: &LinuxSyscall, index: usize) -> Result<Rule> {
     let field = |part: &str| format!("linux.seccomp.syscalls[{index}].{part}");
-    if entry.names().is_empty() {
-        // config-linux.md: "MUST contain at least one entry".
-        return Err(wrong("a rule must name a syscall").field(field("names")));
-    }
     let action =
         action(entry.action(), entry.errno_ret()).map_err(|e| e.field(field("errnoRet")))?;
     let args = entry.args().as_deref().unwrap_or_default();

@@ -28,7 +28,7 @@ fn confined<T: Send>(planned: &Seccomp, act: impl FnOnce(Option<OwnedFd>) -> T +
 
 #[test]
 fn the_kernel_takes_dockers_profile_and_keeps_to_it() {
-    let error = confined(&plan(DOCKER), |listener| {
+    let error = confined(&plan(&docker()), |listener| {
         assert!(listener.is_none());
         nix::sched::setns(std::io::stdin(), nix::sched::CloneFlags::empty())
     });

@@ -13,7 +13,16 @@ use super::names::{self, Abi, X32_BIT};
 use machine::{Call, run};
 use oci_spec::runtime::LinuxSeccomp;
 
-const DOCKER: &str = include_str!("../testdata/docker-x86_64.json");
+/// A profile of the kind that Docker gives every container, or the one in the file that
+/// `CREEL_SECCOMP_PROFILE` names.
+fn docker() -> String {
+    const CONFIG: &str = include_str!("../../../../integration/data/docker-default.json");
+    if let Ok(path) = std::env::var("CREEL_SECCOMP_PROFILE") {
+        return std::fs::read_to_string(path).unwrap();
+    }
+    let config: serde_json::Value = serde_json::from_str(CONFIG).unwrap();
+    config["linux"]["seccomp"].to_string()
+}
 const ABIS: [Abi; 5] = [Abi::X86_64, Abi::X86, Abi::X32, Abi::Arm, Abi::Aarch64];
 
 fn profile(json: &str) -> LinuxSeccomp {

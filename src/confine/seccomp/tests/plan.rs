@@ -21,13 +21,13 @@ fn compare(json: &str, abis: &[Abi]) -> usize {
 
 #[test]
 fn dockers_profile_means_what_it_says() {
-    let compared = compare(DOCKER, &[Abi::X86_64, Abi::X86, Abi::X32]);
+    let compared = compare(&docker(), &[Abi::X86_64, Abi::X86, Abi::X32]);
     println!("{compared} verdicts compared with the profile's meaning");
 }
 
 #[test]
 fn dockers_profile_is_small_and_quick() {
-    let planned = plan(DOCKER);
+    let planned = plan(&docker());
     let mut longest = 0;
     for abi in [Abi::X86_64, Abi::X86, Abi::X32] {
         for number in numbers(abi) {
@@ -39,7 +39,7 @@ fn dockers_profile_is_small_and_quick() {
             longest = longest.max(run(planned.program(), &call).1);
         }
     }
-    let profile = profile(DOCKER);
+    let profile = profile(&docker());
     let times = (0..200).map(|_| {
         let start = std::time::Instant::now();
         let planned = Seccomp::plan(&profile, &mut Vec::new()).unwrap();

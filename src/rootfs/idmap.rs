@@ -1,0 +1,115 @@
+//! Id-mapped bind mounts: `uidMappings` and `gidMappings` of a mount, `idmap`, `ridmap`
+//! (config.md, mount_setattr(2) "ID-mapped mounts").
+#![forbid(unsafe_code)]
+
+use crate::bundle::config::Mount as Asked;
+use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::isolate::ids::IdMaps;
+use crate::sys::clone::{Cloned, clone3};
+use crate::sys::mount::{ATTR_IDMAP, MountAttr, set_attributes};
+use crate::sys::{pidfd, program, reap};
+use nix::fcntl::{OFlag, open};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::pause;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// How a mount's ids are mapped.
+#[derive(Debug)]
+pub(crate) struct IdMapping {
+    /// `None`: as in the container's user namespace.
+    maps: Option<IdMaps>,
+    recursive: bool,
+}
+
+impl IdMapping {
+    /// `None` where no mapping is asked. `field` is the mount's.
+    pub(crate) fn plan(asked: &Asked, is_bind: bool, field: &str) -> Result<Option<Self>> {
+        let option = |word: &str| asked.options.iter().any(|option| option == word);
+        let given = !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty();
+        if !given && !option("idmap") && !option("ridmap") {
+            return Ok(None);
+        }
+        let wrong = |why: &str| Err(Error::rule(Doing::CheckConfig, why).field(field));
+        if !is_bind {
+            return wrong("id-mapped mounts are only supported for bind-mounts");
+        }
+        if asked.uid_mappings.is_empty() != asked.gid_mappings.is_empty() {
+            return wrong("id-mapped mounts must have both uid and gid mappings specified");
+        }
+        let maps = given.then(|| {
+            IdMaps::of(
+                &asked.uid_mappings,
+                &asked.gid_mappings,
+                [
+                    &format!("{field}.uidMappings"),
+                    &format!("{field}.gidMappings"),
+                ],
+            )
+        });
+        Ok(Some(Self {
+            maps: maps.transpose()?,
+            recursive: option("ridmap"),
+        }))
+    }
+
+    /// Maps the ids of the detached tree `tree`. `own` is the container's user namespace: its
+    /// maps if it is new, its descriptor if it is joined.
+    pub(crate) fn apply(
+        &self,
+        tree: BorrowedFd<'_>,
+        own: (Option<&IdMaps>, Option<BorrowedFd<'_>>),
+    ) -> Result<()> {
+        let made;
+        let user_namespace = match (&self.maps, own) {
+            (Some(maps), _) | (None, (Some(maps), _)) => {
+                made = make(maps)?;
+                made.as_fd()
+            }
+            (None, (None, Some(joined))) => joined,
+            (None, (None, None)) => {
+                let why = "idmap without mappings needs a user namespace of the container's";
+                return Err(Error::rule(Doing::CheckConfig, why));
+            }
+        };
+        let attr = MountAttr {
+            set: ATTR_IDMAP,
+            userns_fd: u64::from(user_namespace.as_raw_fd().unsigned_abs()),
+            ..Default::default()
+        };
+        set_attributes(tree, &attr, self.recursive)
+            .doing(Doing::SetMountAttributes)
+            .on("idmap")
+            .hint("EINVAL: the filesystem cannot map ids, or its mount is mapped already")
+    }
+}
+
+/// A user namespace with these maps, held by its descriptor alone.
+fn make(maps: &IdMaps) -> Result<OwnedFd> {
+    let user = crate::isolate::namespaces::USER;
+    match clone3(user, None).doing(Doing::MapIds)? {
+        Cloned::Child => {
+            // Waits to be killed, by the parent or by its death.
+            if nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_ok() {
+                pause();
+            }
+            program::exit(0)
+        }
+        Cloned::Parent(pid, child) => {
+            let namespace = maps.write(pid).and_then(|()| {
+                let path = format!("/proc/{pid}/ns/user");
+                open(
+                    path.as_str(),
+                    OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+                    Mode::empty(),
+                )
+                .doing(Doing::MapIds)
+                .on(path)
+            });
+            // It has served; if it is gone already, so much the better.
+            pidfd::send_signal(child.as_fd(), libc::SIGKILL).ok();
+            reap::wait(child.as_fd()).ok();
+            namespace
+        }
+    }
+}
