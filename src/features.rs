@@ -4,8 +4,14 @@
 //! what the host supports. Keys and order are the spec's, the 4-space indent runc's.
 #![forbid(unsafe_code)]
 
+use crate::confine::seccomp::features;
 use crate::error::{Doing, Error, Result};
+use crate::isolate::namespaces::KINDS;
+use crate::rootfs::options;
+use crate::run::hooks::Kind;
+use crate::tune::mempolicy;
 use caps::Capability;
+use oci_spec::runtime::LinuxSeccompAction;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use std::collections::BTreeMap;
@@ -22,51 +28,16 @@ const SYSTEMD: bool = false;
 /// Whether `checkpoint` and `restore` are there.
 const CHECKPOINT: bool = false;
 
-const HOOKS: &[&str] = &[
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-];
+/// Whether `linux.intelRdt` is honoured; it is refused until then.
+const INTEL_RDT: bool = false;
 
-#[rustfmt::skip]
-const MOUNT_OPTIONS: &[&str] = &[
-    "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "iversion",
-    "lazytime", "loud", "mand", "noatime", "nodev", "nodiratime", "noexec", "noiversion",
-    "nolazytime", "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private",
-    "ratime", "rbind", "rdev", "rdiratime", "relatime", "remount", "rexec", "rnoatime", "rnodev",
-    "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime", "rnosuid", "rnosymfollow", "ro",
-    "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave", "rstrictatime", "rsuid",
-    "rsymfollow", "runbindable", "rw", "shared", "silent", "slave", "strictatime", "suid",
-    "symfollow", "sync", "tmpcopyup", "unbindable",
-];
-
-const NAMESPACES: &[&str] = &[
-    "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts",
-];
-
-const MEMORY_POLICY_MODES: &[&str] = &[
-    "MPOL_BIND",
-    "MPOL_DEFAULT",
-    "MPOL_INTERLEAVE",
-    "MPOL_LOCAL",
-    "MPOL_PREFERRED",
-    "MPOL_PREFERRED_MANY",
-    "MPOL_WEIGHTED_INTERLEAVE",
-];
-
-const MEMORY_POLICY_FLAGS: &[&str] = &[
-    "MPOL_F_NUMA_BALANCING",
-    "MPOL_F_RELATIVE_NODES",
-    "MPOL_F_STATIC_NODES",
-];
+/// Whether `linux.netDevices` is honoured; it is refused until then.
+const NET_DEVICES: bool = false;
 
 /// Annotations whose values reach further than the container: the spec wants engines warned.
 const UNSAFE_ANNOTATIONS: &[&str] = &["bundle", "org.systemd.property.", "org.criu.config"];
 
-type List = &'static [&'static str];
+type List = Vec<String>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,7 +80,7 @@ struct Cgroup {
 #[serde(rename_all = "camelCase")]
 struct Seccomp {
     enabled: bool,
-    actions: List,
+    actions: Vec<LinuxSeccompAction>,
     operators: List,
     archs: List,
     known_flags: List,
@@ -141,48 +112,21 @@ struct MountExtensions {
 
 const YES: Enabled = Enabled { enabled: true };
 
-/// Seam: these lists belong beside the compiler that honours them, `confine::seccomp`.
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> List {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Each from the part that honours it.
 fn seccomp() -> Seccomp {
     Seccomp {
         enabled: true,
-        actions: &[
-            "SCMP_ACT_ALLOW",
-            "SCMP_ACT_ERRNO",
-            "SCMP_ACT_KILL",
-            "SCMP_ACT_KILL_PROCESS",
-            "SCMP_ACT_KILL_THREAD",
-            "SCMP_ACT_LOG",
-            "SCMP_ACT_NOTIFY",
-            "SCMP_ACT_TRACE",
-            "SCMP_ACT_TRAP",
-        ],
-        operators: &[
-            "SCMP_CMP_EQ",
-            "SCMP_CMP_GE",
-            "SCMP_CMP_GT",
-            "SCMP_CMP_LE",
-            "SCMP_CMP_LT",
-            "SCMP_CMP_MASKED_EQ",
-            "SCMP_CMP_NE",
-        ],
-        archs: &[
-            "SCMP_ARCH_AARCH64",
-            "SCMP_ARCH_ARM",
-            "SCMP_ARCH_X32",
-            "SCMP_ARCH_X86",
-            "SCMP_ARCH_X86_64",
-        ],
-        known_flags: SECCOMP_FLAGS,
-        supported_flags: SECCOMP_FLAGS,
+        actions: features::actions(),
+        operators: list(features::operators().iter().copied()),
+        archs: list(features::archs().iter().copied()),
+        known_flags: list(features::known_flags().iter().copied()),
+        supported_flags: list(features::supported_flags()),
     }
 }
-
-const SECCOMP_FLAGS: &[&str] = &[
-    "SECCOMP_FILTER_FLAG_TSYNC",
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-    "SECCOMP_FILTER_FLAG_LOG",
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-];
 
 /// The names known, in the kernel's order; without those that this kernel has not.
 fn capabilities() -> Vec<String> {
@@ -200,10 +144,10 @@ pub fn document() -> Result<String> {
     let document = Document {
         oci_version_min: "1.0.0",
         oci_version_max: SPEC_VERSION,
-        hooks: HOOKS,
-        mount_options: MOUNT_OPTIONS,
+        hooks: list(Kind::ALL.iter().map(|kind| kind.name())),
+        mount_options: options::known(),
         linux: Linux {
-            namespaces: NAMESPACES,
+            namespaces: list(KINDS.iter().map(|kind| kind.2)),
             capabilities: capabilities(),
             cgroup: Cgroup {
                 v1: true,
@@ -216,16 +160,18 @@ pub fn document() -> Result<String> {
             apparmor: YES,
             selinux: YES,
             intel_rdt: IntelRdt {
-                enabled: true,
-                schemata: true,
-                monitoring: true,
+                enabled: INTEL_RDT,
+                schemata: INTEL_RDT,
+                monitoring: INTEL_RDT,
             },
             memory_policy: MemoryPolicy {
-                modes: MEMORY_POLICY_MODES,
-                flags: MEMORY_POLICY_FLAGS,
+                modes: list(mempolicy::MODES.iter().map(|(name, _)| *name)),
+                flags: list(mempolicy::FLAGS.iter().map(|(name, _)| *name)),
             },
             mount_extensions: MountExtensions { idmap: YES },
-            net_devices: YES,
+            net_devices: Enabled {
+                enabled: NET_DEVICES,
+            },
         },
         annotations: BTreeMap::from([
             (
@@ -234,7 +180,7 @@ pub fn document() -> Result<String> {
             ),
             ("org.opencontainers.runc.version", RUNC_VERSION.to_owned()),
         ]),
-        potentially_unsafe_config_annotations: UNSAFE_ANNOTATIONS,
+        potentially_unsafe_config_annotations: list(UNSAFE_ANNOTATIONS.iter().copied()),
     };
     let mut out = Vec::new();
     document
@@ -270,11 +216,10 @@ mod tests {
     fn the_lists_are_sorted_and_have_no_name_twice() {
         let seccomp = seccomp();
         for list in [
-            MOUNT_OPTIONS,
-            NAMESPACES,
-            MEMORY_POLICY_MODES,
-            MEMORY_POLICY_FLAGS,
-            seccomp.actions,
+            options::known(),
+            list(KINDS.iter().map(|kind| kind.2)),
+            list(mempolicy::MODES.iter().map(|(name, _)| *name)),
+            list(mempolicy::FLAGS.iter().map(|(name, _)| *name)),
             seccomp.operators,
             seccomp.archs,
         ] {

@@ -54,16 +54,16 @@ impl Bundle {
 /// # Errors
 /// It is no JSON, or a value has the wrong type.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], name: impl std::fmt::Display) -> Result<T> {
-    serde_json::from_slice(bytes).or_else(|first| {
+    serde_json::from_slice(bytes).map_err(|first| {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let why = |why: String| Error::rule(Doing::ParseConfig, why).on(&name);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {
             Err(error) if error.inner().classify() == Category::Data => {
                 let field = error.path().to_string();
-                Err(why(error.into_inner().to_string()).field(field))
+                why(error.into_inner().to_string()).field(field)
             }
             // What comes after the value, or all of it, is no JSON.
-            _ => Err(why(format!("not valid JSON: {first}"))),
+            _ => why(format!("not valid JSON: {first}")),
         }
     })
 }

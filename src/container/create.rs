@@ -70,7 +70,7 @@ fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Resul
         signal::restore_default(libc::SIGCHLD).doing(Doing::Signal)?;
     }
     let made = make(store, id, bundle, wishes, Some(&mut foreground))?;
-    let mut made = Made { foreground, ..made };
+    let made = Made { foreground, ..made };
     if let Err(error) = made.container.run_poststart() {
         // config.md: a failed poststart hook is an error, and the container is stopped.
         super::delete(store, id, true)?;

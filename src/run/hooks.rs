@@ -75,9 +75,6 @@ struct Hook {
 }
 
 impl Hooks {
-    /// The config.json fields this part answers for.
-    pub(crate) const OWNS: &'static [&'static str] = &["/hooks"];
-
     /// Checks what the spec demands of every hook.
     pub(crate) fn plan(config: &Config) -> Result<Self> {
         let Some(hooks) = &config.hooks else {

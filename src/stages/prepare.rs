@@ -3,14 +3,14 @@
 
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{CGROUP, Opened, USER};
-use crate::limit::cgroup::{Cgroup, Entry};
+use crate::limit::cgroup::Cgroup;
 use crate::plan::Plan;
 use crate::rootfs::cgroupfs::View;
 use crate::sys::mount::{self, MountAttr};
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// The two fifos between init and `start`; see ADR 13.
 #[derive(Debug)]

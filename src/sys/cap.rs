@@ -74,11 +74,6 @@ fn prctl(option: libc::c_int, arg2: u64, arg3: u64) -> nix::Result<libc::c_int> 
     nix::errno::Errno::result(unsafe { libc::prctl(option, arg2, arg3, 0u64, 0u64) })
 }
 
-/// Whether capability `number` is in the bounding set; EINVAL: the kernel has no such capability.
-pub(crate) fn in_bounding(number: u8) -> nix::Result<bool> {
-    prctl(libc::PR_CAPBSET_READ, u64::from(number), 0).map(|value| value == 1)
-}
-
 /// Drops capability `number` from the bounding set (PR_CAPBSET_DROP).
 pub(crate) fn drop_bounding(number: u8) -> nix::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, u64::from(number), 0).map(drop)

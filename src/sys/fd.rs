@@ -2,7 +2,6 @@
 
 use super::check;
 use nix::errno::Errno;
-use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Marks every fd from `first` on close-on-exec, or with `now` closes it.
 ///
@@ -13,17 +12,6 @@ pub(crate) fn close_from(first: u32, now: bool) -> nix::Result<()> {
     // SAFETY: integers only. With `now`, fds that Rust values own are closed under them: the
     // callers do that only in a process that runs nothing but execve or _exit afterwards.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) }).map(drop)
-}
-
-/// Takes over fd `number`, inherited from whoever started this process.
-///
-/// # Errors
-/// EBADF when it is not open.
-pub(crate) fn inherited(number: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: fcntl F_GETFD takes integers only and reports EBADF for what is not open.
-    Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
-    // SAFETY: it is open, and nothing else in this process owns a descriptor that came by exec.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Whether fd `number` is open.

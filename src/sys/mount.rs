@@ -2,7 +2,6 @@
 //! move_mount(2), mount_setattr(2).
 
 use super::{check, owned};
-use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -183,9 +182,4 @@ pub(crate) fn set_attributes(
         )
     })
     .map(drop)
-}
-
-/// Whether an errno says that the call is not there (old kernel, or a seccomp filter around us).
-pub(crate) fn is_missing(errno: Errno) -> bool {
-    matches!(errno, Errno::ENOSYS | Errno::EOPNOTSUPP)
 }

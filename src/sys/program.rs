@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// A NULL-terminated array of C strings, made before the clone so that nothing allocates late.
 #[derive(Debug)]
 pub(crate) struct Strings {
-    // The pointers point into the heap blocks of `_owned`, which do not move with the Vec.
+    // They point into the heap blocks of `_owned`, which do not move with the Vec.
     pointers: Vec<*const libc::c_char>,
-    owned: Vec<CString>,
+    _owned: Vec<CString>,
 }
 
 impl Strings {
@@ -19,12 +19,10 @@ impl Strings {
             .map(|text| text.as_ptr())
             .chain(std::iter::once(std::ptr::null()))
             .collect();
-        Self { pointers, owned }
-    }
-
-    /// The strings themselves.
-    pub(crate) fn as_slice(&self) -> &[CString] {
-        &self.owned
+        Self {
+            pointers,
+            _owned: owned,
+        }
     }
 }
 
