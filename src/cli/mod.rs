@@ -9,6 +9,8 @@ mod globals;
 mod help;
 mod kill;
 mod list;
+mod pause;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -60,12 +62,14 @@ impl Entry {
 /// line says is read by the sealed copy.
 const SEALED: [&str; 3] = ["create", "run", "exec"];
 
-const COMMANDS: [Entry; 10] = [
+const COMMANDS: [Entry; 12] = [
     create::COMMAND,
     delete::COMMAND,
     exec::COMMAND,
     kill::COMMAND,
     list::COMMAND,
+    pause::COMMAND,
+    resume::COMMAND,
     run::COMMAND,
     spec::COMMAND,
     start::COMMAND,

@@ -11,8 +11,8 @@ use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::host::Host;
 use crate::log;
-use crate::plan::Plan;
 use crate::plan::wishes::Wishes;
+use crate::plan::{Plan, ProcessPlan};
 use crate::run::console;
 use crate::run::foreground::{Foreground, Options};
 use crate::run::hooks::Kind;
@@ -92,9 +92,7 @@ fn make(
     let config = bundle.config()?;
     let mut warnings = Vec::new();
     let plan = Plan::new(id, &bundle.dir, &config, wishes, &host, &mut warnings)?;
-    for warning in &warnings {
-        log::warning(warning);
-    }
+    tell(&plan.process, &warnings);
     let terminal = plan.process.terminal.is_some();
     check_console(wishes, terminal)?;
     let creates = run.is_none();
@@ -256,6 +254,22 @@ impl Midwife for Making<'_> {
             &listener,
             Status::Creating,
         )
+    }
+}
+
+/// What a plan has to say besides what it decides.
+pub(super) fn tell(plan: &ProcessPlan, warnings: &[String]) {
+    for warning in warnings {
+        log::warning(warning);
+    }
+    if let Some(seccomp) = &plan.seccomp {
+        log::debug(&format_args!("seccomp filter flags: {}", seccomp.flags()));
+        if !seccomp.unknown().is_empty() {
+            log::debug(&format_args!(
+                "ignored unknown syscalls: {:?}",
+                seccomp.unknown()
+            ));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `exec`: one more process in a container that runs.
 #![forbid(unsafe_code)]
 
-use super::create::{send_listener, send_pid};
+use super::create::{send_listener, send_pid, tell};
 use super::request::check_console;
 use super::{Container, ExecRequest, State, Status};
 use crate::bundle::config::{Config, Process};
@@ -10,7 +10,6 @@ use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::host::Host;
 use crate::isolate::namespaces::{KINDS, USER};
 use crate::limit::cgroup::Cgroup;
-use crate::log;
 use crate::plan::ProcessPlan;
 use crate::run::console;
 use crate::run::foreground::{Foreground, Options};
@@ -40,9 +39,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
     let host = Host::new();
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(&process, &config, None, wishes, &host, &mut warnings)?;
-    for warning in &warnings {
-        log::warning(warning);
-    }
+    tell(&plan, &warnings);
     let terminal = plan.terminal.is_some();
     let mut console = None;
     if let Some(path) = wishes.console_socket.as_deref().filter(|_| terminal) {
@@ -56,7 +53,15 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
         })?);
         console = console.or_else(|| made.console_socket());
     }
-    let cgroup = Cgroup::open(&state.creel.cgroup)?;
+    let mut cgroup = Cgroup::open(&state.creel.cgroup)?;
+    if !request.cgroup.is_empty() {
+        let below: Vec<_> = request
+            .cgroup
+            .iter()
+            .map(|(names, path)| (names.as_str(), path.as_str()))
+            .collect();
+        cgroup = cgroup.below(&below)?;
+    }
     let mut join = Join {
         process: &plan,
         namespaces: kinds_to_enter(state)?,

@@ -8,6 +8,7 @@ mod hooks;
 pub mod id;
 mod kill;
 pub mod list;
+mod pause;
 pub mod request;
 pub mod slot;
 mod start;

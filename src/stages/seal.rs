@@ -55,7 +55,7 @@ fn is_sealed() -> nix::Result<bool> {
     let exe = open(EXE, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     // EINVAL: a file that cannot have seals.
     let seals = fcntl(&exe, FcntlArg::F_GET_SEALS)
-        .map_or(SealFlag::empty(), |bits| SealFlag::from_bits_truncate(bits));
+        .map_or(SealFlag::empty(), SealFlag::from_bits_truncate);
     Ok(seals.contains(SealFlag::F_SEAL_WRITE))
 }
 

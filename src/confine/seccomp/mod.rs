@@ -98,6 +98,7 @@ impl Seccomp {
     }
 
     /// The program the kernel will run on every syscall.
+    #[cfg(test)]
     pub(crate) fn program(&self) -> &BpfProgram {
         &self.program
     }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bundle::config::DeviceRule;
-use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::error::{Act, Doing, Error, Result};
 use crate::sys::bpf::{self, Instruction};
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -295,8 +295,10 @@ fn read(rule: &DeviceRule) -> Result<Rule> {
     let number = |name: &str, number: Option<i64>| match number {
         None | Some(-1) => Ok(None),
         Some(number) => u32::try_from(number).map(Some).map_err(|_| {
-            let why = format!("invalid device {name} number {number}");
-            Error::rule(Doing::PlanCgroup, why)
+            Error::rule(
+                Doing::PlanCgroup,
+                format!("invalid device {name} number {number}"),
+            )
         }),
     };
     Ok(Rule {

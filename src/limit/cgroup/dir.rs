@@ -154,8 +154,8 @@ impl Dir {
             // 0 is a process that our pid namespace does not see; kill(0) would be ourselves.
             Ok(text) => pids.extend(
                 text.lines()
-                    .filter_map(|line| line.parse::<i32>().ok())
-                    .filter(|pid| *pid > 0),
+                    .filter_map(|line| line.parse().ok())
+                    .filter(|pid: &i32| *pid > 0),
             ),
             Err(errno) if is_gone(errno) => return Ok(()),
             Err(errno) => return Err(errno),

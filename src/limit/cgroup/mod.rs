@@ -2,12 +2,14 @@
 //! hosts.
 //!
 //! [`CgroupPlan`] decides and touches nothing; [`Cgroup`] is what exists; [`Record`] finds it
-//! again. A new process gets in by itself, through [`Doors`], or is [placed](Cgroup::place).
+//! again. A new process gets in by itself, through [`Doors`].
 //! The systemd driver will be one more arm of [`Cgroup`] and of its plan.
 #![forbid(unsafe_code)]
 
+mod apply;
 mod devices;
 mod dir;
+mod doors;
 mod host;
 mod path;
 mod resources;
@@ -19,18 +21,17 @@ mod view;
 mod tests;
 
 use crate::bundle::config::Resources;
-use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::error::{Doing, Error, Result};
 use dir::{Dir, is_gone, rmdir};
+pub(crate) use doors::Doors;
 use host::{Mode, Own};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode as Permissions;
-use nix::unistd::{mkdir, write};
-use resources::{Limits, Mercy, Write};
+use nix::unistd::mkdir;
+use resources::{Limits, Write};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What is known before anything is touched: where the cgroup goes and what is written into it.
 #[derive(Debug)]
@@ -49,29 +50,8 @@ enum Spot {
     V2(String),
     V1(Vec<v1::Spot>),
     /// Of an update: wherever the cgroup is.
+    #[allow(dead_code, reason = "for the update command, and tested")]
     There,
-}
-
-/// How a new process gets into the cgroup.
-#[derive(Debug)]
-pub(crate) enum Entry<'a> {
-    /// v2: clone3 with CLONE_INTO_CGROUP and this directory.
-    CloneInto(BorrowedFd<'a>),
-    /// v1, hybrid: [`Cgroup::place`] after the clone, or much cheaper [`Cgroup::doors`] before it.
-    MovePid,
-    /// No cgroup is managed (rootless without delegation): nothing to do.
-    Stay,
-}
-
-/// The way in for a child, opened by its parent: [`enter`](Doors::enter) is its first act.
-///
-/// On v1 a process that moves itself costs 0.1 ms for all hierarchies, one that is moved 14 ms
-/// (see [`v1::Branch::door`]). The kernel judges the parent's credentials, taken at the opening.
-#[derive(Debug)]
-pub(crate) struct Doors<'a> {
-    into: Option<BorrowedFd<'a>>,
-    tasks: Vec<(OwnedFd, &'a v1::Branch)>,
-    v2: Option<&'a v2::Group>,
 }
 
 /// What state.json keeps of the cgroup, enough to find it again.
@@ -165,6 +145,7 @@ impl CgroupPlan {
     }
 
     /// For `update`: what is set in `resources` is written, all else stays; so do device rules.
+    #[allow(dead_code, reason = "for the update command, and tested")]
     pub(crate) fn update(resources: &Resources) -> Result<Self> {
         Ok(Self {
             spot: Spot::There,
@@ -288,64 +269,6 @@ impl Cgroup {
         Self::open(&Record { paths })
     }
 
-    /// How a new process gets in, if not through [`doors`](Self::doors).
-    pub(crate) fn entry(&self) -> Entry<'_> {
-        match self {
-            Self::V2(group) => group
-                .dir
-                .as_ref()
-                .map_or(Entry::MovePid, |dir| Entry::CloneInto(dir.fd())),
-            Self::V1(_) => Entry::MovePid,
-            Self::Unmanaged => Entry::Stay,
-        }
-    }
-
-    /// Opens the way in for a child that is about to be cloned.
-    pub(crate) fn doors(&self) -> Result<Doors<'_>> {
-        let mut doors = Doors {
-            into: None,
-            tasks: Vec::new(),
-            v2: None,
-        };
-        match self {
-            Self::V2(group) => {
-                let gone = || Error::os(Doing::JoinCgroup, Errno::ENOENT).on(&group.path);
-                doors.into = Some(group.dir.as_ref().ok_or_else(gone)?.fd());
-                doors.v2 = Some(group);
-            }
-            Self::V1(groups) => {
-                for branch in &groups.branches {
-                    if branch.controllers.is_empty() {
-                        doors.into = branch.dir()?.map(Dir::fd);
-                    }
-                    match branch.door() {
-                        Ok(door) => doors.tasks.push((door, branch)),
-                        Err(_) if branch.is_optional() => {}
-                        Err(errno) => {
-                            return Err(Error::os(Doing::JoinCgroup, errno).on(&branch.path));
-                        }
-                    }
-                }
-            }
-            Self::Unmanaged => {}
-        }
-        Ok(doors)
-    }
-
-    /// Moves a process in (v1 in every hierarchy, v2 as fallback).
-    pub(crate) fn place(&self, pid: i32) -> Result<()> {
-        match self {
-            Self::V2(group) => {
-                let subject = format_args!("{} (adding pid {pid})", group.path);
-                let dir = group.dir.as_ref().ok_or(Errno::ENOENT);
-                let placed = dir.and_then(|dir| dir.write("cgroup.procs", &pid.to_string()));
-                placed.doing(Doing::JoinCgroup).on(subject)
-            }
-            Self::V1(groups) => groups.place(pid),
-            Self::Unmanaged => Ok(()),
-        }
-    }
-
     /// The directory that holds a controller's files.
     fn dir(&self, controller: &str) -> Result<Option<&Dir>> {
         match self {
@@ -356,6 +279,7 @@ impl Cgroup {
     }
 
     /// Reads one of the cgroup's files; `None` if there is none.
+    #[allow(dead_code, reason = "for the events command, and tested")]
     pub(crate) fn read(&self, controller: &str, file: &str) -> Result<Option<String>> {
         let Some(dir) = self.dir(controller)? else {
             return Ok(None);
@@ -368,97 +292,6 @@ impl Cgroup {
                 Err(Error::os(Doing::ReadCgroup, errno).on(subject))
             }
         }
-    }
-
-    /// Writes the limits.
-    pub(crate) fn apply_limits(&self, plan: &CgroupPlan) -> Result<()> {
-        self.check_usage(&plan.limits)?;
-        let written =
-            matches!(self, Self::V1(groups) if groups.fresh) && !matches!(plan.spot, Spot::There);
-        let mut later = Vec::new();
-        for write in &plan.limits.writes {
-            if written && Limits::is_early(write) {
-                continue;
-            }
-            let dir = self.dir(&write.controller)?;
-            let dir = dir.ok_or_else(|| unjoined(write, "the cgroup is not there"))?;
-            write_one(dir, write, &mut later)?;
-        }
-        for write in later {
-            if let Some(dir) = self.dir(&write.controller)? {
-                write_again(dir, write)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the device rules in force. Not while init makes its devices: rules are replaced by
-    /// denying everything first.
-    pub(crate) fn apply_rules(&self, plan: &CgroupPlan) -> Result<()> {
-        let Some(policy) = &plan.devices else {
-            return Ok(());
-        };
-        match self.apply_devices(policy) {
-            // Device files are out of reach for such users, and the rules too.
-            Err(error) if plan.rootless || (is_refusal(&error) && host::in_user_namespace()) => {
-                Ok(())
-            }
-            result => result.field("linux.resources.devices"),
-        }
-    }
-
-    fn apply_devices(&self, policy: &devices::Policy) -> Result<()> {
-        match self {
-            // A new cgroup has no filter, which allows everything already.
-            Self::V2(group) if group.fresh && policy.allows_all() => Ok(()),
-            Self::V2(group) => {
-                let gone = || Error::os(Doing::LoadDeviceFilter, Errno::ENOENT).on(&group.path);
-                let dir = group.dir.as_ref().ok_or_else(gone)?;
-                devices::attach(dir.fd(), policy, group.fresh).on(&group.path)
-            }
-            Self::V1(_) => {
-                let Some(dir) = self.dir("devices")? else {
-                    return Err(Error::rule(Doing::WriteCgroup, "no devices cgroup"));
-                };
-                let mut opened: Option<(&str, OwnedFd)> = None;
-                for (name, line) in policy.lines()? {
-                    let subject = format_args!("{}/{name} ({line:?})", dir.path());
-                    let file = match opened.take() {
-                        Some((known, file)) if known == name => file,
-                        _ => dir
-                            .file(name, OFlag::O_WRONLY)
-                            .doing(Doing::WriteCgroup)
-                            .on(subject)?,
-                    };
-                    write(&file, line.as_bytes())
-                        .doing(Doing::WriteCgroup)
-                        .on(subject)?;
-                    opened = Some((name, file));
-                }
-                Ok(())
-            }
-            Self::Unmanaged => Ok(()),
-        }
-    }
-
-    /// `checkBeforeUpdate`: refuses a limit below what is used now.
-    fn check_usage(&self, limits: &Limits) -> Result<()> {
-        let (Some((limit, swap)), Some(dir)) = (limits.below, self.dir("memory")?) else {
-            return Ok(());
-        };
-        let Some(usage) = dir.number("memory.current", "") else {
-            return Ok(()); // as far as it can be known
-        };
-        for (name, value, field) in [("memory+swap", swap, "swap"), ("memory", limit, "limit")] {
-            if value > 0 && u64::try_from(value).is_ok_and(|value| value <= usage) {
-                let why = format!("rejecting {name} limit {value} <= usage {usage}");
-                let field = format_args!("linux.resources.memory.{field}");
-                return Err(Error::rule(Doing::WriteCgroup, why)
-                    .field(field)
-                    .on(dir.path()));
-            }
-        }
-        Ok(())
     }
 
     /// Stops every process in the cgroup; returns when they stand still.
@@ -528,105 +361,6 @@ impl Cgroup {
         dir.and_then(|dir| dir.number(file, "oom_kill "))
             .is_some_and(|count| count > 0)
     }
-}
-
-impl Doors<'_> {
-    /// For clone3 with CLONE_INTO_CGROUP: the v2 cgroup, also a hybrid host's. Optional: without
-    /// it, [`enter`](Self::enter) does the whole way.
-    pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
-        self.into
-    }
-
-    /// The calling process goes in; it must have one thread. `cloned` says that it was cloned into
-    /// [`clone_into`](Self::clone_into).
-    pub(crate) fn enter(&self, cloned: bool) -> Result<()> {
-        for (door, branch) in &self.tasks {
-            if cloned && branch.controllers.is_empty() {
-                continue;
-            }
-            match write(door, b"0") {
-                Err(errno) if !branch.is_optional() => {
-                    return Err(Error::os(Doing::JoinCgroup, errno).on(&branch.path));
-                }
-                _ => {}
-            }
-        }
-        match self.v2 {
-            Some(v2::Group { dir: Some(dir), .. }) if !cloned => dir
-                .write("cgroup.procs", "0")
-                .doing(Doing::JoinCgroup)
-                .on(dir.path()),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Writes one value; what the kernel may take only after others goes to `later`.
-fn write_one<'a>(dir: &Dir, write: &'a Write, later: &mut Vec<&'a Write>) -> Result<()> {
-    match (dir.write(&write.file, &write.value), &write.mercy) {
-        (Err(Errno::ENOENT), Mercy::Absent | Mercy::LaterOrAbsent) => Ok(()),
-        (Err(Errno::ENOENT), Mercy::Or(file, value)) => dir
-            .write(file, value)
-            .map_err(|errno| refused(dir, write, errno)),
-        (Err(Errno::EINVAL), Mercy::Later | Mercy::LaterOrAbsent) => {
-            later.push(write);
-            Ok(())
-        }
-        (Ok(()), Mercy::ReadBack) => {
-            let got = dir.number(&write.file, "");
-            match (got, write.value.parse::<u64>().ok()) {
-                (Some(got), Some(wanted)) if got != wanted => {
-                    let bound = if wanted > got { "maximum" } else { "minimum" };
-                    Err(missing(
-                        write,
-                        &format!("the {bound} allowed cpu-shares is {got}"),
-                    ))
-                }
-                _ => Ok(()),
-            }
-        }
-        (result, _) => result.map_err(|errno| refused(dir, write, errno)),
-    }
-}
-
-/// Writes what had to wait.
-fn write_again(dir: &Dir, write: &Write) -> Result<()> {
-    dir.write(&write.file, &write.value)
-        .map_err(|errno| refused(dir, write, errno))
-}
-
-/// The error of a value that the kernel did not take.
-fn refused(dir: &Dir, write: &Write, errno: Errno) -> Error {
-    if errno == Errno::EBUSY && write.file == "memory.limit_in_bytes" {
-        let number = |name| dir.number(name, "").unwrap_or(0);
-        let (usage, peak) = (
-            number("memory.usage_in_bytes"),
-            number("memory.max_usage_in_bytes"),
-        );
-        let limit = &write.value;
-        let why = format!(
-            "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"
-        );
-        return missing(write, &why);
-    }
-    if errno == Errno::ENOENT {
-        let controllers = dir.read("cgroup.controllers");
-        let has = |all: String| all.split_whitespace().any(|one| *one == *write.controller);
-        if controllers.is_ok_and(|all| !has(all)) && write.controller != "cgroup" {
-            return missing(
-                write,
-                &format!("controller {:?} not available", write.controller),
-            );
-        }
-    }
-    Error::os(Doing::WriteCgroup, errno)
-        .on(format_args!(
-            "{}/{} ({:?})",
-            dir.path(),
-            write.file,
-            write.value
-        ))
-        .field(format_args!("linux.resources.{}", write.field))
 }
 
 /// The error of a limit that cannot be had here.

@@ -2,16 +2,19 @@
 //! (Documentation/admin-guide/cgroup-v1).
 #![forbid(unsafe_code)]
 
+use super::Made;
+use super::apply::{write_again, write_one};
 use super::dir::{Dir, is_gone, rmdir};
 use super::host::Hierarchy;
 use super::resources::{Limits, Write};
-use super::{Made, write_one};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{mkdir, write};
+use nix::unistd::mkdir;
+#[cfg(test)]
+use nix::unistd::write;
 use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 use std::thread::sleep;
@@ -27,7 +30,7 @@ pub(super) struct Spot {
 
 /// The container's directory in one hierarchy; opened when first needed: most commands need one.
 #[derive(Debug)]
-pub(super) struct Branch {
+pub(crate) struct Branch {
     pub(super) controllers: Box<str>,
     pub(super) path: Box<str>,
     dir: OnceCell<Option<Dir>>,
@@ -35,7 +38,7 @@ pub(super) struct Branch {
 
 /// The container's directories.
 #[derive(Debug)]
-pub(super) struct Groups {
+pub(crate) struct Groups {
     pub(super) branches: Vec<Branch>,
     /// Made by this process: cpuset and realtime values were written on the way.
     pub(super) fresh: bool,
@@ -87,6 +90,7 @@ impl Branch {
     }
 
     /// Moves another process in.
+    #[cfg(test)]
     fn place(&self, pid: i32) -> nix::Result<()> {
         let path = format!("{}/cgroup.procs", self.path);
         let file = open(
@@ -184,6 +188,7 @@ impl Groups {
     }
 
     /// Moves a process into every hierarchy.
+    #[cfg(test)]
     pub(super) fn place(&self, pid: i32) -> Result<()> {
         for branch in &self.branches {
             match branch.place(pid) {
@@ -331,7 +336,7 @@ impl Spot {
             write_one(&dir, write, &mut later)?;
         }
         for write in later {
-            super::write_again(&dir, write)?;
+            write_again(&dir, write)?;
         }
         if has("cpuset") {
             self.fill_cpuset(&self.path)?;

@@ -24,7 +24,7 @@ const DOMAIN: &[&str] = &["memory", "io", "hugetlb", "rdma", "misc"];
 
 /// The container's cgroup; without a directory once it is gone.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     pub(super) path: Box<str>,
     pub(super) dir: Option<Dir>,
     /// Made by this process: it has no device filter yet.

@@ -1,5 +1,7 @@
 //! Tests: profiles against their meaning, for every syscall number of every architecture.
 #![forbid(unsafe_code)]
+// Registers and halves of arguments are cut on purpose.
+#![allow(clippy::cast_possible_truncation)]
 
 mod listener;
 mod machine;
