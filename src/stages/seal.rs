@@ -54,8 +54,8 @@ fn is_sealed() -> nix::Result<bool> {
     }
     let exe = open(EXE, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     // EINVAL: a file that cannot have seals.
-    let seals = fcntl(&exe, FcntlArg::F_GET_SEALS)
-        .map_or(SealFlag::empty(), SealFlag::from_bits_truncate);
+    let seals =
+        fcntl(&exe, FcntlArg::F_GET_SEALS).map_or(SealFlag::empty(), SealFlag::from_bits_truncate);
     Ok(seals.contains(SealFlag::F_SEAL_WRITE))
 }
 

@@ -18,7 +18,11 @@ impl Call {
             4 => self.arch,
             16..64 => {
                 let arg = self.args[(offset as usize - 16) / 8];
-                (if offset.is_multiple_of(8) { arg } else { arg >> 32 }) as u32
+                (if offset.is_multiple_of(8) {
+                    arg
+                } else {
+                    arg >> 32
+                }) as u32
             }
             _ => panic!("load from offset {offset}"),
         }
