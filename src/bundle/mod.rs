@@ -61,7 +61,11 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], name: impl std::fmt::Display) ->
         }
         let path = locate::path(bytes, error.line(), error.column());
         let error = why(error.to_string());
-        if path.is_empty() { error } else { error.field(path) }
+        if path.is_empty() {
+            error
+        } else {
+            error.field(path)
+        }
     })
 }
 

@@ -20,6 +20,9 @@ use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::Duration;
 
+/// What a v1 cpuset must have before it takes a process.
+const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
 /// Where one directory goes, before it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Spot {
@@ -327,19 +330,32 @@ impl Spot {
         }
         let gone = || Error::os(Doing::MakeCgroup, Errno::ENOENT).on(&self.path);
         let dir = Dir::open(&self.path)?.ok_or_else(gone)?;
-        if has("cpuset") {
-            let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            self.fill_cpuset(parent)?;
-        }
-        let mut later = Vec::new();
+        // What is asked for goes first: what the parent has may be exclusive to another child.
+        let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let inherited = if has("cpuset") {
+            Some(self.fill_cpuset(parent)?)
+        } else {
+            None
+        };
+        let (mut later, mut asked) = (Vec::new(), Vec::new());
         for write in early {
             write_one(&dir, write, &mut later)?;
+            asked.push(&*write.file);
         }
         for write in later {
             write_again(&dir, write)?;
         }
-        if has("cpuset") {
+        let Some(inherited) = inherited else {
+            return Ok(fresh);
+        };
+        if !fresh {
             self.fill_cpuset(&self.path)?;
+            return Ok(fresh);
+        }
+        for (file, value) in CPUSET.into_iter().zip(inherited) {
+            if !asked.contains(&file) {
+                dir.must_write(file, value.trim())?;
+            }
         }
         Ok(fresh)
     }
@@ -349,15 +365,15 @@ impl Spot {
     fn fill_cpuset(&self, path: &str) -> Result<[String; 2]> {
         let gone = || Error::os(Doing::ReadCgroup, Errno::ENOENT).on(path);
         let dir = Dir::open(path)?.ok_or_else(gone)?;
-        let files = ["cpuset.cpus", "cpuset.mems"];
-        let mut values = [dir.must_read(files[0])?, dir.must_read(files[1])?];
+        let [cpus, mems] = CPUSET;
+        let mut values = [dir.must_read(cpus)?, dir.must_read(mems)?];
         let is_empty = |value: &String| value.trim().is_empty();
         if path.len() <= self.mount.len() || !values.iter().any(is_empty) {
             return Ok(values);
         }
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         let inherited = self.fill_cpuset(parent)?;
-        for ((value, inherited), file) in values.iter_mut().zip(inherited).zip(files) {
+        for ((value, inherited), file) in values.iter_mut().zip(inherited).zip(CPUSET) {
             if is_empty(value) {
                 dir.must_write(file, inherited.trim())?;
                 *value = inherited;
