@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod fields;
 mod locate;
 
 use crate::error::{Act, Doing, Error, Explain, Result};
