@@ -127,7 +127,14 @@ impl<'lab> Container<'lab> {
     pub fn executes(&self, program: &str) -> Result<i32> {
         let pid = self.pid()?;
         until(&format!("{program} in pid {pid}"), || {
-            kernel::command_line(pid).contains(program).then_some(())
+            // Its first word: a shell that is to execute it has the name in its script, too.
+            let line = kernel::command_line(pid);
+            let first = line.split(['\0', ' ']).next().unwrap_or_default();
+            first
+                .rsplit('/')
+                .next()
+                .is_some_and(|name| name == program)
+                .then_some(())
         })?;
         Ok(pid)
     }

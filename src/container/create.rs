@@ -52,8 +52,11 @@ pub fn run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<i3
         .wait(made.child.pid, made.child.pidfd())
         .within(Doing::Run)
         .on(id);
-    if !wishes.keep {
-        super::delete(store, id, true).within(Doing::Run).on(id)?;
+    if !wishes.keep
+        && let Err(error) = made.container.delete(true)
+    {
+        // The program's status counts for more.
+        log::warning(&error);
     }
     status
 }
@@ -73,7 +76,7 @@ fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Resul
     let made = Made { foreground, ..made };
     if let Err(error) = made.container.run_poststart() {
         // config.md: a failed poststart hook is an error, and the container is stopped.
-        super::delete(store, id, true)?;
+        made.container.delete(true)?;
         return Err(error);
     }
     Ok(made)
@@ -93,6 +96,7 @@ fn make(
     let mut warnings = Vec::new();
     let plan = Plan::new(id, &bundle.dir, &config, wishes, &host, &mut warnings)?;
     tell(&plan.process, &warnings);
+    plan.process.fds.guard_rest()?;
     let terminal = plan.process.terminal.is_some();
     check_console(wishes, terminal)?;
     let creates = run.is_none();
@@ -134,7 +138,6 @@ fn make(
         plan: &plan,
         slot: &slot,
         state,
-        wishes,
         creates,
         foreground: foreground.as_mut(),
     };
@@ -148,6 +151,7 @@ fn make(
         return Err(error);
     }
     let state = making.state;
+    send_pid(wishes, &child)?;
     let container = slot.commit(state)?;
     child.release();
     prepared.keep();
@@ -182,7 +186,7 @@ fn new_state(id: &str, bundle: &Bundle, config: &Config, plan: &Plan, wishes: &W
                 joined: names(plan.namespaces.joined),
             },
             systemd_cgroup: wishes.systemd_cgroup,
-            config_digest: None,
+            no_new_keyring: wishes.no_new_keyring,
         },
     }
 }
@@ -210,7 +214,6 @@ struct Making<'a> {
     plan: &'a Plan,
     slot: &'a Slot,
     state: State,
-    wishes: &'a Wishes,
     creates: bool,
     foreground: Option<&'a mut Foreground>,
 }
@@ -243,7 +246,7 @@ impl Midwife for Making<'_> {
             // So that the program finds its terminal in the caller's size.
             foreground.receive_console()?;
         }
-        send_pid(self.wishes, child)
+        Ok(())
     }
 
     fn listener(&mut self, child: &Child, listener: OwnedFd) -> Result<()> {

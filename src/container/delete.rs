@@ -11,6 +11,7 @@ use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a killed init may take to end, as in runc.
@@ -75,7 +76,8 @@ fn refusal(id: &str, status: Status) -> Error {
 }
 
 impl Container {
-    fn delete(&self, force: bool) -> Result<()> {
+    /// As [`delete`], of this very container: one that has taken the id meanwhile is not touched.
+    pub(super) fn delete(&self, force: bool) -> Result<()> {
         let status = self.status()?;
         match verdict(status, force) {
             Verdict::Refuse => return Err(refusal(self.id(), status)),
@@ -88,6 +90,15 @@ impl Container {
             Err(error) if force && error.involves(Doing::FindContainer) => return Ok(()),
             other => other?,
         };
+        // A `create` that we waited for has written more than we had read.
+        match self.dir().state()? {
+            Some(state) if state.pid != self.state().pid => {
+                drop(lock);
+                let dir = Arc::clone(&self.dir);
+                return Self { dir, state }.delete(force);
+            }
+            _ => {}
+        }
         self.release_cgroup().within(Doing::Delete).on(self.id())?;
         let hooks = self.hooks();
         self.dir().remove()?;

@@ -6,16 +6,20 @@ use super::request::check_console;
 use super::{Container, ExecRequest, State, Status};
 use crate::bundle::config::{Config, Process};
 use crate::bundle::parse;
-use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::error::{Act, Doing, Explain, Result};
 use crate::host::Host;
+use crate::isolate::keyring;
 use crate::isolate::namespaces::{KINDS, USER};
 use crate::limit::cgroup::Cgroup;
 use crate::plan::ProcessPlan;
+use crate::plan::wishes::Wishes;
 use crate::run::console;
 use crate::run::foreground::{Foreground, Options};
 use crate::stages::join::{Join, spawn};
 use crate::stages::parent::{Child, Midwife};
 use crate::sys::pidfd;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
 
 /// Runs a process in `container`: its exit status, or 0 when detached.
@@ -30,8 +34,11 @@ pub fn exec(container: &Container, request: &ExecRequest) -> Result<i32> {
 
 fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
     let state = container.state();
-    let wishes = &request.wishes;
-    let init = running_init(container, request.ignore_paused)?;
+    let wishes = &Wishes {
+        joins: true,
+        ..request.wishes.clone()
+    };
+    let init = running_init(container, request)?;
     let bytes = container.dir().config()?.unwrap_or_default();
     let config: Config = parse(&bytes, "config.json")?;
     let process = asked_process(&config, request)?;
@@ -40,6 +47,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(&process, &config, None, wishes, &host, &mut warnings)?;
     tell(&plan, &warnings);
+    plan.fds.guard_rest()?;
     let terminal = plan.terminal.is_some();
     let mut console = None;
     if let Some(path) = wishes.console_socket.as_deref().filter(|_| terminal) {
@@ -68,17 +76,20 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
         init,
         cgroup: &cgroup,
         console,
+        keyring: (!state.creel.no_new_keyring)
+            .then(|| keyring::name_for(container.id()))
+            .transpose()?,
+        root: own_root(state)?,
     };
     let mut child = spawn(&join)?;
     join.console = None;
-    plan.oom.set(child.pid)?;
     let mut joining = Joining {
-        request,
         plan: &plan,
         state,
         foreground: foreground.as_mut(),
     };
     child.finish(&plan, None, &mut joining)?;
+    send_pid(wishes, &child)?;
     child.release();
     match foreground {
         Some(foreground) => foreground.wait(child.pid, child.pidfd()),
@@ -87,18 +98,11 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
 }
 
 /// A handle of the container's first process, which must be the one that was started.
-fn running_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
-    let refuse = |why: &str| Err(Error::rule(Doing::FindContainer, why));
+fn running_init(container: &Container, request: &ExecRequest) -> Result<OwnedFd> {
     let pid = container.state().pid;
     // First the handle, then the look: what we looked at is what we hold.
     let init = pidfd::open(pid);
-    match container.status()? {
-        Status::Stopped => return refuse("cannot exec in a stopped container"),
-        Status::Paused if !ignore_paused => {
-            return refuse("cannot exec in a paused container (use --ignore-paused to override)");
-        }
-        _ => {}
-    }
+    request.check_status(container.status()?)?;
     init.doing(Doing::FindContainer).on(container.id())
 }
 
@@ -107,7 +111,11 @@ fn asked_process(config: &Config, request: &ExecRequest) -> Result<Process> {
         let bytes = std::fs::read(path)
             .doing(Doing::ReadConfig)
             .on(path.display())?;
-        return parse(&bytes, path.display());
+        let mut process: Process = parse(&bytes, path.display())?;
+        if let Some(first) = &config.process {
+            inherit(&mut process, first);
+        }
+        return Ok(process);
     }
     let process = config.process.clone().unwrap_or_default();
     // The first process's own: they say nothing of another one.
@@ -117,6 +125,42 @@ fn asked_process(config: &Config, request: &ExecRequest) -> Result<Process> {
         ..process
     };
     request.bend(process)
+}
+
+/// What a process.json does not say is the container's, as runc has it: an exec'd process is no
+/// less confined than the first.
+fn inherit(process: &mut Process, first: &Process) {
+    fn unless<T: Clone>(mine: &mut Option<T>, first: &Option<T>) {
+        if mine.is_none() {
+            mine.clone_from(first);
+        }
+    }
+    unless(&mut process.capabilities, &first.capabilities);
+    unless(&mut process.scheduler, &first.scheduler);
+    unless(&mut process.io_priority, &first.io_priority);
+    unless(&mut process.exec_cpu_affinity, &first.exec_cpu_affinity);
+    if process.rlimits.is_empty() {
+        process.rlimits.clone_from(&first.rlimits);
+    }
+    if process.apparmor_profile.is_empty() {
+        process.apparmor_profile.clone_from(&first.apparmor_profile);
+    }
+    if process.selinux_label.is_empty() {
+        process.selinux_label.clone_from(&first.selinux_label);
+    }
+}
+
+/// init's root, if it is no mount namespace that makes it the container's.
+fn own_root(state: &State) -> Result<Option<OwnedFd>> {
+    if state.creel.namespaces.all().any(|kind| kind == "mount") {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/root", state.pid);
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path.as_str(), flags, Mode::empty())
+        .map(Some)
+        .doing(Doing::ReadProc)
+        .on(path)
 }
 
 /// The namespaces to enter: those of the container that are not ours already.
@@ -143,18 +187,17 @@ fn kinds_to_enter(state: &State) -> Result<u64> {
 }
 
 struct Joining<'a> {
-    request: &'a ExecRequest,
     plan: &'a ProcessPlan,
     state: &'a State,
     foreground: Option<&'a mut Foreground>,
 }
 
 impl Midwife for Joining<'_> {
-    fn ready(&mut self, child: &Child) -> Result<()> {
+    fn ready(&mut self, _child: &Child) -> Result<()> {
         if let Some(foreground) = &mut self.foreground {
             foreground.receive_console()?;
         }
-        send_pid(&self.request.wishes, child)
+        Ok(())
     }
 
     fn listener(&mut self, child: &Child, listener: OwnedFd) -> Result<()> {

@@ -32,7 +32,7 @@ impl Container {
     /// The container is not in the `created` state, init could not become the program (its own
     /// error is given), or a poststart hook failed: the container is killed then, as the spec asks.
     pub fn start(&self) -> Result<()> {
-        let _lock = self.dir().lock()?;
+        let lock = self.dir().lock()?;
         // Somebody may have deleted it while we waited for the lock.
         self.dir().state()?.ok_or_else(|| missing(self.id()))?;
         let refused = |why: String| Error::rule(Doing::Start, why).on(self.id());
@@ -46,6 +46,8 @@ impl Container {
             .within(Doing::Start)
             .on(self.id())?;
 
+        // A hook that hangs must not keep `delete` out.
+        drop(lock);
         let done = self.run_poststart();
         if done.is_err()
             && let Err(error) = self.kill(Signal::SIGKILL as i32)

@@ -60,9 +60,9 @@ pub struct Private {
     /// `--systemd-cgroup` as it was at `create`, for what comes later.
     #[serde(default)]
     pub systemd_cgroup: bool,
-    /// A digest of config.json, when one is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_digest: Option<String>,
+    /// `create` was given `--no-new-keyring`.
+    #[serde(default)]
+    pub no_new_keyring: bool,
 }
 
 /// Namespace types, in the spec's words: `pid`, `network`, `mount`, ... (not those that

@@ -7,6 +7,7 @@ use crate::error::{Act, Doing, Explain, Result};
 use crate::limit::cgroup::Cgroup;
 use crate::sys::pidfd;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
@@ -59,8 +60,8 @@ struct Facts {
     alive: bool,
     /// The cgroup is frozen.
     frozen: bool,
-    /// exec.fifo is there.
-    fifo: bool,
+    /// Init reads at exec.fifo.
+    waiting: bool,
 }
 
 /// `paused` comes before `created`, as in runc: a container may be paused before its start.
@@ -78,7 +79,7 @@ fn decide(facts: Facts) -> Status {
         } => Status::Creating,
         Facts { alive: false, .. } => Status::Stopped,
         Facts { frozen: true, .. } => Status::Paused,
-        Facts { fifo: true, .. } => Status::Created,
+        Facts { waiting: true, .. } => Status::Created,
         _ => Status::Running,
     }
 }
@@ -96,7 +97,7 @@ impl Container {
             alive,
             locked: creating && self.dir().try_lock()?.is_none(),
             frozen: alive && self.is_frozen(),
-            fifo: self.dir().has(EXEC_FIFO),
+            waiting: self.waits_for_start(),
         }))
     }
 
@@ -108,6 +109,13 @@ impl Container {
         find(self.state().pid, self.state().creel.start_time)
             .doing(Doing::FindContainer)
             .on(self.id())
+    }
+
+    /// Whether somebody reads at exec.fifo. A `start` that was killed may have left the fifo.
+    fn waits_for_start(&self) -> bool {
+        self.dir()
+            .open(EXEC_FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK)
+            .is_ok()
     }
 
     /// Whether the cgroup is frozen; one that is gone is not.
@@ -149,7 +157,7 @@ mod tests {
         locked: false,
         alive: true,
         frozen: false,
-        fifo: false,
+        waiting: false,
     };
 
     #[test]
@@ -158,7 +166,7 @@ mod tests {
             (RUNNING, Status::Running),
             (
                 Facts {
-                    fifo: true,
+                    waiting: true,
                     ..RUNNING
                 },
                 Status::Created,
@@ -173,7 +181,7 @@ mod tests {
             (
                 Facts {
                     frozen: true,
-                    fifo: true,
+                    waiting: true,
                     ..RUNNING
                 },
                 Status::Paused,
@@ -188,7 +196,7 @@ mod tests {
             (
                 Facts {
                     alive: false,
-                    fifo: true,
+                    waiting: true,
                     ..RUNNING
                 },
                 Status::Stopped,

@@ -295,11 +295,6 @@ impl StateDir {
             .on(&self.id)
     }
 
-    /// Whether there is a file of that name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
-    }
-
     /// Removes a file; gone already is fine.
     pub(super) fn unlink(&self, name: &str) -> Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {

@@ -4,7 +4,12 @@
 use crate::error::{Act, Doing, Explain, Result};
 use crate::sys::keys;
 use nix::errno::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+
+/// The name of a container's keyring.
+pub(crate) fn name_for(id: &str) -> Result<CString> {
+    crate::rootfs::c_string(&format!("_ses.{id}"), "the container's id")
+}
 
 /// Joins a new session keyring that the container's processes may search.
 ///

@@ -19,10 +19,19 @@ impl OomScore {
         }
     }
 
+    /// Sets it for this process.
+    pub(crate) fn set_own(&self) -> Result<()> {
+        self.write("/proc/self/oom_score_adj")
+    }
+
     /// Sets it for process `pid`, from outside: lowering it takes privileges over the host.
     pub(crate) fn set(&self, pid: i32) -> Result<()> {
+        self.write(&format!("/proc/{pid}/oom_score_adj"))
+    }
+
+    fn write(&self, path: &str) -> Result<()> {
         let Some(score) = self.0 else { return Ok(()) };
-        std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+        std::fs::write(path, score.to_string())
             .doing(Doing::SetOomScore)
             .on(score)
             .field("process.oomScoreAdj")

@@ -14,6 +14,7 @@ use crate::confine::user::User;
 use crate::error::{Doing, Error, Result};
 use crate::host::Host;
 use crate::isolate::ids::IdMaps;
+use crate::isolate::keyring;
 use crate::isolate::names::Names;
 use crate::isolate::namespaces::{MOUNT, Namespaces, USER};
 use crate::isolate::sysctl::Sysctls;
@@ -21,7 +22,6 @@ use crate::isolate::time::TimeOffsets;
 use crate::limit::cgroup::CgroupPlan;
 use crate::limit::oom::OomScore;
 use crate::limit::rlimits::Rlimits;
-use crate::rootfs::c_string;
 use crate::rootfs::devices::Devices;
 use crate::rootfs::hide::Hide;
 use crate::rootfs::mounts::{Mount, plan_propagation};
@@ -58,8 +58,6 @@ pub(crate) struct Plan {
     pub(crate) devices: Option<Devices>,
     pub(crate) hide: Hide,
     pub(crate) cgroup: CgroupPlan,
-    pub(crate) personality: Option<Personality>,
-    pub(crate) memory_policy: Option<MemoryPolicy>,
     pub(crate) hooks: Hooks,
     pub(crate) process: ProcessPlan,
 }
@@ -91,6 +89,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) scheduler: Option<Scheduler>,
     pub(crate) io_priority: Option<IoPriority>,
     pub(crate) affinity: Affinity,
+    pub(crate) personality: Option<Personality>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
     /// `process.terminal`, with its first size.
     pub(crate) terminal: Option<ConsoleSize>,
     pub(crate) fds: PassedFds,
@@ -141,7 +141,7 @@ impl Plan {
         };
         let rootless = wishes.rootless.unwrap_or_else(|| host.is_rootless());
         let keyring = (!wishes.no_new_keyring)
-            .then(|| c_string(&format!("_ses.{id}"), "the container's id"))
+            .then(|| keyring::name_for(id))
             .transpose()?;
         Ok(Self {
             times: TimeOffsets::plan(config, &namespaces)?,
@@ -159,8 +159,6 @@ impl Plan {
                 wishes.systemd_cgroup,
                 rootless,
             )?,
-            personality: Personality::plan(config)?,
-            memory_policy: MemoryPolicy::plan(config)?,
             hooks: Hooks::plan(config)?,
             process,
             maps,
@@ -226,6 +224,8 @@ impl ProcessPlan {
             scheduler: Scheduler::plan(process, config)?,
             io_priority: IoPriority::plan(process)?,
             affinity: Affinity::plan(process)?,
+            personality: Personality::plan(config)?,
+            memory_policy: MemoryPolicy::plan(config)?,
             terminal: process
                 .terminal
                 .then(|| process.console_size.unwrap_or_default()),

@@ -29,6 +29,8 @@ pub struct Wishes {
     pub keep: bool,
     /// `--no-subreaper`: do not adopt the container's orphans while in the foreground.
     pub no_subreaper: bool,
+    /// For `exec`: socket activation is the first process's.
+    pub joins: bool,
     /// `--debug`: say more in the log.
     pub debug: bool,
 }

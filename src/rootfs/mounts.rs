@@ -282,8 +282,9 @@ impl Mount {
     pub(crate) fn make_target(&self, root: &Root, leaf: Leaf) -> Result<OwnedFd> {
         if let Kind::New { typ, .. } = &self.kind
             && matches!(typ.to_bytes(), b"proc" | b"sysfs")
+            && let Some(found) = self.refuse_symlink(root)?
         {
-            self.refuse_symlink(root)?;
+            return Ok(found);
         }
         let target = self.explain(Doing::MakeTarget, root.make(&self.destination, leaf))?;
         let found = self.explain(Doing::OpenTarget, file_type(&target))?;
@@ -304,15 +305,14 @@ impl Mount {
 
     /// procfs and sysfs go exactly where the config says: an image whose /proc is a symlink would
     /// have the runtime write labels and sysctls elsewhere (CVE-2019-19921, CVE-2023-27561).
-    fn refuse_symlink(&self, root: &Root) -> Result<()> {
+    fn refuse_symlink(&self, root: &Root) -> Result<Option<OwnedFd>> {
         use nix::fcntl::OFlag;
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let Ok(found) = root.open_at(&self.destination, flags) else {
-            return Ok(());
+            return Ok(None);
         };
-        let found = self.explain(Doing::OpenTarget, file_type(&found))?;
-        if found == SFlag::S_IFDIR {
-            return Ok(());
+        if self.explain(Doing::OpenTarget, file_type(&found))? == SFlag::S_IFDIR {
+            return Ok(Some(found));
         }
         Err(
             Error::rule(Doing::Mount, "must be mounted on ordinary directory")

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
-use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
+use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -68,6 +68,11 @@ impl Console {
             return Err(untrue("/dev/pts", "gave a peer that is no pty"));
         }
         Ok(Self { master, peer })
+    }
+
+    /// Both ends.
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.master.as_fd(), self.peer.as_fd()]
     }
 
     /// The end to be mounted at `/dev/console`.
@@ -188,15 +193,15 @@ fn reach(path: &Path) -> nix::Result<OwnedFd> {
 /// Nothing else changes owner. Not terminals: ours is given by [`Console::give`], and any other is
 /// the caller's. Not devices: a careless runtime once gave away the host's `/dev/null`. Not files:
 /// `run < /etc/hosts` must not either.
-pub(crate) fn fix_stdio_owner(uid: u32, gid: u32) -> Result<()> {
+pub(crate) fn fix_stdio_owner(uid: u32) -> Result<()> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-        give(fd, uid, gid).doing(Doing::SetStdio)?;
+        give(fd, uid).doing(Doing::SetStdio)?;
     }
     Ok(())
 }
 
-fn give(fd: BorrowedFd, uid: u32, gid: u32) -> nix::Result<()> {
+fn give(fd: BorrowedFd, uid: u32) -> nix::Result<()> {
     let stat = match fstat(fd) {
         Err(Errno::EBADF) => return Ok(()),
         other => other?,
@@ -205,11 +210,7 @@ fn give(fd: BorrowedFd, uid: u32, gid: u32) -> nix::Result<()> {
     if stat.st_uid == uid || ![SFlag::S_IFIFO, SFlag::S_IFSOCK].contains(&kind) {
         return Ok(());
     }
-    allow_unmapped(fchown(
-        fd,
-        Some(Uid::from_raw(uid)),
-        Some(Gid::from_raw(gid)),
-    ))
+    allow_unmapped(fchown(fd, Some(Uid::from_raw(uid)), None))
 }
 
 /// Not being allowed to give a file is no failure: its owner may have no id in our user namespace,
@@ -307,12 +308,12 @@ mod tests {
             return;
         }
         let (reader, _writer) = nix::unistd::pipe().unwrap();
-        give(reader.as_fd(), 1234, 1234).unwrap();
+        give(reader.as_fd(), 1234).unwrap();
         assert_eq!(fstat(&reader).unwrap().st_uid, 1234);
         for path in ["/dev/null", "/dev/zero", "/etc/passwd"] {
             let file = File::open(path).unwrap();
             let before = file.metadata().unwrap().uid();
-            give(file.as_fd(), 1234, 1234).unwrap();
+            give(file.as_fd(), 1234).unwrap();
             assert_eq!(file.metadata().unwrap().uid(), before, "{path}");
         }
     }

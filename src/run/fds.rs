@@ -22,7 +22,7 @@ impl PassedFds {
                 .and_then(|text| text.parse::<u32>().ok())
         };
         let for_us = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
-        let listen = number("LISTEN_FDS").filter(|_| for_us);
+        let listen = number("LISTEN_FDS").filter(|_| for_us && !wishes.joins);
         let listen = listen
             .and_then(|count| u16::try_from(count).ok())
             .unwrap_or(0);
@@ -30,7 +30,7 @@ impl PassedFds {
         let listen = i32::from(listen);
         let count = preserve + listen;
         for number in 3..3 + count {
-            if !fd::is_open(number) {
+            if !fd::is_inherited(number) {
                 return Err(Error::rule(
                     Doing::PreserveFds,
                     format!(
@@ -62,6 +62,11 @@ impl PassedFds {
     /// The first number that is not passed on.
     pub(crate) fn end(&self) -> u32 {
         (3 + self.count).unsigned_abs()
+    }
+
+    /// Keeps whatever else the caller left open from hooks and other children.
+    pub(crate) fn guard_rest(&self) -> Result<()> {
+        fd::close_from(self.end(), false).doing(Doing::CloseFds)
     }
 
     /// Lets exactly these cross execve, and marks every other for closing.

@@ -6,8 +6,8 @@ use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::rootfs::c_string;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::stat::{Mode, SFlag, stat};
-use nix::unistd::{AccessFlags, chdir, faccessat, getcwd, mkdir};
+use nix::sys::stat::{SFlag, stat};
+use nix::unistd::{AccessFlags, chdir, faccessat, getcwd};
 use std::ffi::CString;
 
 /// The program and its place.
@@ -49,18 +49,9 @@ impl Program {
         })
     }
 
-    /// Makes the working directory if the image lacks it, as runc and crun do.
-    pub(crate) fn make_cwd(&self) {
-        if self.cwd == "/" || stat(self.cwd.as_str()).is_ok() {
-            return;
-        }
-        let mut path = String::new();
-        for part in self.cwd.split('/').filter(|part| !part.is_empty()) {
-            path.push('/');
-            path.push_str(part);
-            // What cannot be made shows when we go there.
-            mkdir(path.as_str(), Mode::from_bits_truncate(0o755)).ok();
-        }
+    /// The working directory, as asked.
+    pub(crate) fn cwd(&self) -> &str {
+        &self.cwd
     }
 
     /// Goes there. `false`: this user may not, perhaps the other one may.

@@ -35,6 +35,8 @@ fn cross(plan: &Plan, prepared: &Prepared, entry: &Entry<'_>, channel: &ChildEnd
         channel.await_message(ToChild::Mapped)?;
     }
     entry.enter()?;
+    // Processes in a pid namespace that we join see us in /proc (CVE-2016-9962).
+    nix::sys::prctl::set_dumpable(false).doing(Doing::Clone)?;
     // The mount namespace too: sources are resolved where the config's paths mean something.
     namespaces::join(&prepared.joins, 0)?;
     if let Some(expected) = &plan.expected_maps {

@@ -9,7 +9,7 @@ use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, MOUNT, NET, PID, USER};
 use crate::isolate::{keyring, net};
 use crate::plan::Plan;
-use crate::rootfs::{Root, pivot};
+use crate::rootfs::{Leaf, Root, pivot};
 use crate::run::console::Console;
 use crate::run::hooks::Kind;
 use crate::sys::clone::unshare;
@@ -74,14 +74,16 @@ impl Init<'_> {
             mounts: _,  // build
             devices: _, // build
             hide: _,    // build
-            personality,
-            memory_policy,
             hooks,
             process,
         } = self.plan;
         last_mile::enter()?;
         if let Some(entry) = self.entry {
             entry.enter()?;
+        }
+        if !namespaces.need_bridge() {
+            // While we are dumpable: after that the file is root's.
+            process.oom.set_own()?;
         }
         if namespaces.new & PID == 0 {
             // Others see us in /proc: they must not get at what we hold open (CVE-2016-9962).
@@ -98,27 +100,15 @@ impl Init<'_> {
             net::raise_loopback()?;
         }
         names.set()?;
-        umask(Mode::empty());
+        let callers = umask(Mode::empty());
         let console = if namespaces.has(MOUNT) {
-            self.build()?
+            self.build(callers)?
         } else {
             sysctls_through_own_procfs(sysctls)?;
             pivot::change_root(&self.plan.root.c_path)?;
             None
         };
-        process.program.make_cwd();
-        if let Some(scheduler) = &process.scheduler {
-            scheduler.adopt()?;
-        }
-        if let Some(io_priority) = &process.io_priority {
-            io_priority.adopt()?;
-        }
-        if let Some(policy) = memory_policy {
-            policy.adopt()?;
-        }
-        if let Some(personality) = personality {
-            personality.adopt()?;
-        }
+        last_mile::tune(process)?;
         last_mile::set_labels(&process.labels)?;
         self.channel.send_ready()?;
         self.channel.await_message(ToChild::Proceed)?;
@@ -142,7 +132,7 @@ impl Init<'_> {
     }
 
     /// The root filesystem, from clone to pivot.
-    fn build(&self) -> Result<Option<Console>> {
+    fn build(&self, callers: Mode) -> Result<Option<Console>> {
         let Plan {
             root: asked,
             mounts,
@@ -182,9 +172,14 @@ impl Init<'_> {
             self.channel.send_want_hooks()?;
             self.channel.await_message(ToChild::HooksDone)?;
             if hooks.has(Kind::CreateContainer) {
+                umask(callers);
                 hooks.run(Kind::CreateContainer, &self.state.text(false, own_pid())?)?;
+                umask(Mode::empty());
             }
         }
+        // If the image lacks it, as runc does; what cannot be made shows when we go there. Through
+        // `Root`, for the path is the image's: it may lead through a descriptor of ours.
+        root.make(process.program.cwd(), Leaf::Dir).ok();
         let console = match &process.terminal {
             Some(size) => Some(open_console(&root, *size, process.user.uid, self.prepared)?),
             None => None,
@@ -267,7 +262,6 @@ fn open_console(
     uid: u32,
     prepared: &Prepared,
 ) -> Result<Console> {
-    use crate::rootfs::Leaf;
     use crate::sys::mount::clone_tree;
     let devpts = root
         .open_at("/dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY)

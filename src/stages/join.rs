@@ -5,6 +5,7 @@ use super::last_mile::{self, Ending};
 use super::parent::{Child, Entry, child, clone_into, entry, fail};
 use super::wire::{self, ChildEnd, FromChild, ToChild};
 use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::isolate::keyring;
 use crate::isolate::namespaces::{PID, USER};
 use crate::limit::cgroup::Cgroup;
 use crate::plan::ProcessPlan;
@@ -14,6 +15,8 @@ use crate::sys::program;
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chroot, fchdir};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A process to join a container.
@@ -27,6 +30,10 @@ pub(crate) struct Join<'a> {
     pub(crate) cgroup: &'a Cgroup,
     /// Where the pty's master is sent.
     pub(crate) console: Option<OwnedFd>,
+    /// The container's session keyring, unless it has the caller's.
+    pub(crate) keyring: Option<CString>,
+    /// init's root directory, for a container in the host's mount namespace.
+    pub(crate) root: Option<OwnedFd>,
 }
 
 /// Makes the process, up to its waiting for the parent's part.
@@ -36,6 +43,9 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
     // Without the host's root privileges, those of the container's user namespace must come first.
     let by_bridge = join.namespaces & USER != 0 && !nix::unistd::geteuid().is_root();
     if !by_bridge && join.namespaces & PID != 0 {
+        // Processes in there see the child in /proc from its birth on (CVE-2016-9962). Root needs
+        // no dumpability for its own files.
+        prctl::set_dumpable(false).doing(Doing::Clone)?;
         // Holds for processes that we make from now on, not for ourselves.
         enter(join, PID)?;
     }
@@ -58,7 +68,8 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
 fn run(join: &Join<'_>, entry: &Entry<'_>, by_bridge: bool, channel: ChildEnd) -> ! {
     let made = || -> Result<bool> {
         last_mile::die_with_parent()?;
-        // Processes in there see us in /proc from the join on (CVE-2016-9962).
+        // While we are dumpable: after that the file is root's.
+        join.process.oom.set_own()?;
         prctl::set_dumpable(false).doing(Doing::Clone)?;
         join.process.affinity.set_initial()?;
         entry.enter()?;
@@ -101,6 +112,15 @@ fn run(join: &Join<'_>, entry: &Entry<'_>, by_bridge: bool, channel: ChildEnd) -
 fn prepare(join: &Join<'_>, channel: &ChildEnd) -> Result<Option<Console>> {
     let process = join.process;
     last_mile::enter()?;
+    if let Some(keyring) = &join.keyring {
+        keyring::join(keyring)?;
+    }
+    if let Some(root) = &join.root {
+        fchdir(root)
+            .and_then(|()| chroot("."))
+            .doing(Doing::Pivot)
+            .on("the container's root")?;
+    }
     umask(Mode::empty());
     if process.affinity.is_empty() {
         crate::tune::affinity::reset();
@@ -125,12 +145,7 @@ fn prepare(join: &Join<'_>, channel: &ChildEnd) -> Result<Option<Console>> {
         }
         None => None,
     };
-    if let Some(scheduler) = &process.scheduler {
-        scheduler.adopt()?;
-    }
-    if let Some(io_priority) = &process.io_priority {
-        io_priority.adopt()?;
-    }
+    last_mile::tune(process)?;
     last_mile::set_labels(&process.labels)?;
     channel.send_ready()?;
     channel.await_message(ToChild::Proceed)?;

@@ -43,6 +43,23 @@ pub(crate) fn die_with_parent() -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).doing(Doing::Clone)
 }
 
+/// How the kernel schedules and places the process: needs privileges that are given up later.
+pub(crate) fn tune(process: &ProcessPlan) -> Result<()> {
+    if let Some(scheduler) = &process.scheduler {
+        scheduler.adopt()?;
+    }
+    if let Some(io_priority) = &process.io_priority {
+        io_priority.adopt()?;
+    }
+    if let Some(policy) = &process.memory_policy {
+        policy.adopt()?;
+    }
+    if let Some(personality) = &process.personality {
+        personality.adopt()?;
+    }
+    Ok(())
+}
+
 /// Asks for the labels that execve is to apply.
 pub(crate) fn set_labels(labels: &Labels) -> Result<()> {
     if labels.is_empty() {
@@ -81,6 +98,15 @@ fn become_program(
         gate,
     } = ending;
     let seccomp = process.seccomp.as_ref();
+    // The host's descriptors have served: none is there to be reached by a path of the image's,
+    // or to count against a low limit.
+    let mut keep: Vec<_> = channel.iter().map(|channel| channel.as_fd()).collect();
+    keep.extend(
+        gate.iter()
+            .flat_map(|gate| [gate.exec.as_fd(), gate.outcome.as_fd()]),
+    );
+    keep.extend(console.iter().flat_map(Console::fds));
+    close_all_but(process, &keep)?;
     if process.no_new_privileges {
         prctl::set_no_new_privs().doing(Doing::SetNoNewPrivileges)?;
     } else {
@@ -91,7 +117,7 @@ fn become_program(
     if let Some(console) = console {
         console.take()?;
     }
-    fix_stdio_owner(process.user.uid, process.user.gid)?;
+    fix_stdio_owner(process.user.uid)?;
     let there = process.program.enter_cwd(false)?;
     process.user.adopt()?;
     if !there {

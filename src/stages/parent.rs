@@ -131,6 +131,8 @@ impl Child {
     ) -> Result<()> {
         let cgroup = &prepared.cgroup;
         if plan.namespaces.need_bridge() {
+            // From outside: inside a user namespace nobody may lower it.
+            plan.process.oom.set(self.pid)?;
             if let Some(maps) = &plan.maps {
                 maps.write(self.pid)?;
                 self.channel.send(ToChild::Mapped)?;
@@ -142,7 +144,6 @@ impl Child {
         }
         // While the child makes its mounts.
         cgroup.apply_limits(&plan.cgroup)?;
-        plan.process.oom.set(self.pid)?;
         self.finish(&plan.process, Some((cgroup, &plan.cgroup)), midwife)
     }
 

@@ -14,10 +14,11 @@ pub(crate) fn close_from(first: u32, now: bool) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) }).map(drop)
 }
 
-/// Whether fd `number` is open.
-pub(crate) fn is_open(number: i32) -> bool {
+/// Whether fd `number` is open and came from whoever started this process: all of our own are
+/// close-on-exec, and nothing that crosses an exec is.
+pub(crate) fn is_inherited(number: i32) -> bool {
     // SAFETY: fcntl F_GETFD takes integers only.
-    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+    unsafe { libc::fcntl(number, libc::F_GETFD) == 0 }
 }
 
 /// Clears close-on-exec on fd `number`, which the container is to inherit.
