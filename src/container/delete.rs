@@ -50,15 +50,15 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
     match dir.state() {
         Ok(Some(state)) => Container::new(dir, state).delete(force),
         // No container yet, or what is left of one: nothing is known of it but the directory.
-        Ok(None) => remove_remains(&dir, force),
+        Ok(None) => remove_remains(dir, force),
         Err(error) => {
             crate::log::warning(&error);
-            remove_remains(&dir, force)
+            remove_remains(dir, force)
         }
     }
 }
 
-fn remove_remains(dir: &StateDir, force: bool) -> Result<()> {
+fn remove_remains(dir: StateDir, force: bool) -> Result<()> {
     let lock = if force {
         Some(dir.lock()?)
     } else {
@@ -66,6 +66,11 @@ fn remove_remains(dir: &StateDir, force: bool) -> Result<()> {
     };
     if lock.is_none() {
         return Err(refusal(dir.id(), Status::Creating));
+    }
+    if let Ok(Some(state)) = dir.state() {
+        // A `create` that we waited for has finished it.
+        drop(lock);
+        return Container::new(dir, state).delete(force);
     }
     dir.remove()
 }

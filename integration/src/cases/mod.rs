@@ -17,6 +17,7 @@ mod hide;
 mod hooks;
 mod ids;
 mod kill;
+mod leaks;
 mod lifecycle;
 mod limits;
 mod list;
@@ -60,6 +61,7 @@ pub fn all() -> Result<Vec<Case>> {
         notify::cases(),
         console::cases(),
         fds::cases(),
+        leaks::cases(),
         hooks::cases(),
         limits::cases(),
         exec::cases(),
