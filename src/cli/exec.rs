@@ -47,7 +47,7 @@ struct ExecArgs {
     /// allocate a pseudoterminal
     #[arg(long, short)]
     tty: bool,
-    /// user to run as, UID[:GID]
+    /// user to run as, UID or UID:GID
     #[arg(long, short, value_name = "value")]
     user: Option<String>,
     /// groups to add
@@ -74,10 +74,10 @@ struct ExecArgs {
     /// capability to add, but for the inheritable set
     #[arg(long, short, value_name = "value")]
     cap: Vec<String>,
-    /// pass N more file descriptors on (stdio + $LISTEN_FDS + N in all)
+    /// pass N more file descriptors on, besides stdio
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// existing sub-cgroup to run in, [controller[,controller]:]path
+    /// existing sub-cgroup to run in: path, or controller,...:path
     #[arg(long, value_name = "value")]
     cgroup: Vec<String>,
     /// allow it in a paused container: it runs when that is resumed
