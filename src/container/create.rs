@@ -231,7 +231,7 @@ impl Midwife for Making<'_> {
         self.note_pid(child)?;
         // So that hooks, and whoever cleans up after a killed `create`, find the process.
         self.slot.record(&self.state)?;
-        parent::run_early_hooks(self.plan, &self.state.for_hooks(Status::Creating)?)
+        parent::run_early_hooks(self.plan, child, &self.state.for_hooks(Status::Creating)?)
     }
 
     fn ready(&mut self, child: &Child) -> Result<()> {

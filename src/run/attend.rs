@@ -29,6 +29,16 @@ pub(crate) struct Running {
     reaped: bool,
 }
 
+/// How the attending ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Exit(Exit),
+    /// The time is up.
+    Late,
+    /// The process that the hook is run for has died.
+    Bereft,
+}
+
 impl Running {
     /// The hook just spawned as child `pid`, with our ends of its pipes.
     pub(crate) fn new(pid: i32, stdin: Feed, out: Capture, err: Capture) -> Self {
@@ -42,12 +52,17 @@ impl Running {
         }
     }
 
-    /// Feeds and listens until the hook ends (how it did) or the time is up (`None`).
+    /// Feeds and listens until the hook ends, the time is up, or the process of pidfd `whose`
+    /// ends, for which it would be in vain.
     ///
     /// Only the hook itself counts: a daemon it leaves behind may keep the pipes open for ever.
-    pub(crate) fn attend(&mut self, deadline: Option<Instant>) -> nix::Result<Option<Exit>> {
+    pub(crate) fn attend(
+        &mut self,
+        deadline: Option<Instant>,
+        whose: Option<BorrowedFd<'_>>,
+    ) -> nix::Result<End> {
         loop {
-            match self.poll(deadline) {
+            match self.poll(deadline, whose) {
                 Ok(()) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
@@ -56,21 +71,26 @@ impl Running {
             let exit = reap::try_wait_pid(self.pid)?;
             self.out.hear();
             self.err.hear();
-            if exit.is_some() {
+            if let Some(exit) = exit {
                 self.reaped = true;
-                return Ok(exit);
+                return Ok(End::Exit(exit));
+            }
+            if whose.is_some_and(has_ended) {
+                return Ok(End::Bereft);
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(None);
+                return Ok(End::Late);
             }
         }
     }
 
-    fn poll(&self, deadline: Option<Instant>) -> nix::Result<()> {
+    fn poll(&self, deadline: Option<Instant>, whose: Option<BorrowedFd<'_>>) -> nix::Result<()> {
         let readable = [&self.pidfd, &self.out.pipe, &self.err.pipe];
         let readable = readable.into_iter().flatten();
         let mut fds: Vec<_> = readable
-            .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
+            .map(|fd| fd.as_fd())
+            .chain(whose)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         if let Some(writer) = &self.stdin.writer {
             fds.push(PollFd::new(writer.as_fd(), PollFlags::POLLOUT));
@@ -90,6 +110,11 @@ impl Running {
         };
         poll(&mut fds, timeout).map(drop)
     }
+}
+
+fn has_ended(process: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(process, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 impl Drop for Running {
@@ -207,6 +232,6 @@ mod tests {
         let (out, err) = (Capture::new().unwrap().0, Capture::new().unwrap().0);
         let mut running = Running::new(pid, Feed::new(b"").unwrap(), out, err);
         running.pidfd = None;
-        assert_eq!(running.attend(None), Ok(Some(Exit::Code(4))));
+        assert_eq!(running.attend(None, None), Ok(End::Exit(Exit::Code(4))));
     }
 }

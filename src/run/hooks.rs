@@ -7,12 +7,12 @@
 
 use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Result};
-use crate::run::attend::{Capture, Feed, Running};
+use crate::run::attend::{Capture, End, Feed, Running};
 use crate::sys::reap::Exit;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
 use std::ffi::CString;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
@@ -112,15 +112,26 @@ impl Hooks {
     /// Stops at the first that fails; whether that ends the container is for the caller to say.
     /// They run where the caller is: in its namespaces, its root and its current directory.
     pub(crate) fn run(&self, kind: Kind, state: &[u8]) -> Result<()> {
-        let mut hooks = self.all.iter().filter(|hook| hook.kind == kind);
-        hooks.try_for_each(|hook| hook.run(state))
+        self.of(kind).try_for_each(|hook| hook.run(state, None))
+    }
+
+    /// As [`run`](Self::run), for a process that must live for them to make sense: whoever kills
+    /// it must not wait for a hook that hangs.
+    pub(crate) fn run_for(&self, init: BorrowedFd<'_>, kind: Kind, state: &[u8]) -> Result<()> {
+        self.of(kind)
+            .try_for_each(|hook| hook.run(state, Some(init)))
+    }
+
+    fn of(&self, kind: Kind) -> impl Iterator<Item = &Hook> {
+        self.all.iter().filter(move |hook| hook.kind == kind)
     }
 
     /// Runs every hook of a kind, whatever becomes of the others, and returns what went wrong: the
     /// spec wants failures of poststart and poststop logged and the rest run.
     pub(crate) fn run_all(&self, kind: Kind, state: &[u8]) -> Vec<Error> {
-        let hooks = self.all.iter().filter(|hook| hook.kind == kind);
-        hooks.filter_map(|hook| hook.run(state).err()).collect()
+        self.of(kind)
+            .filter_map(|hook| hook.run(state, None).err())
+            .collect()
     }
 }
 
@@ -166,10 +177,10 @@ impl Hook {
         })
     }
 
-    fn run(&self, state: &[u8]) -> Result<()> {
+    fn run(&self, state: &[u8], init: Option<BorrowedFd<'_>>) -> Result<()> {
         let Self { kind, number, .. } = self;
         let kind = kind.name();
-        self.go(state).map_err(|why| {
+        self.go(state, init).map_err(|why| {
             Error::rule(
                 Doing::RunHook,
                 format!("error running {kind} hook #{number}: {why}"),
@@ -180,21 +191,22 @@ impl Hook {
     }
 
     /// From spawn to reaped, in the words that follow `hook #0: ` when it fails.
-    fn go(&self, state: &[u8]) -> std::result::Result<(), String> {
+    fn go(&self, state: &[u8], init: Option<BorrowedFd<'_>>) -> std::result::Result<(), String> {
         let deadline = self
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let mut running = self.spawn(state).map_err(|error| error.to_string())?;
-        let ended = running.attend(deadline);
+        let ended = running.attend(deadline, init);
         let exit = ended.map_err(|errno| Error::os(Doing::RunHook, errno).to_string())?;
         let how = match exit {
-            None => {
+            End::Bereft => return Err("the container's process died meanwhile".to_owned()),
+            End::Late => {
                 let seconds = self.timeout.unwrap_or_default().as_secs_f64();
                 return Err(format!("hook ran past specified timeout of {seconds:.1}s"));
             }
-            Some(Exit::Code(0)) => return Ok(()),
-            Some(Exit::Code(code)) => format!("exit status {code}"),
-            Some(Exit::Killed(signal)) => match Signal::try_from(signal) {
+            End::Exit(Exit::Code(0)) => return Ok(()),
+            End::Exit(Exit::Code(code)) => format!("exit status {code}"),
+            End::Exit(Exit::Killed(signal)) => match Signal::try_from(signal) {
                 Ok(signal) => format!("signal: {signal}"),
                 Err(_) => format!("signal: {signal}"),
             },

@@ -256,9 +256,10 @@ fn out_of_order() -> Error {
 }
 
 /// Runs the hooks that are due before the container's root is entered.
-pub(crate) fn run_early_hooks(plan: &Plan, state: &[u8]) -> Result<()> {
-    plan.hooks.run(Kind::Prestart, state)?;
-    plan.hooks.run(Kind::CreateRuntime, state)
+pub(crate) fn run_early_hooks(plan: &Plan, child: &Child, state: &[u8]) -> Result<()> {
+    plan.hooks.run_for(child.pidfd(), Kind::Prestart, state)?;
+    plan.hooks
+        .run_for(child.pidfd(), Kind::CreateRuntime, state)
 }
 
 /// How every child ends that could not become the container.

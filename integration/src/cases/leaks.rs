@@ -17,6 +17,7 @@ cases! {
     exec_has_the_personality: [Creel],
     a_failed_create_leaves_no_pid_file,
     delete_force_during_create_ends_it: [Creel],
+    delete_force_does_not_wait_for_a_hook_that_hangs: [Creel],
 }
 
 fn a_cwd_through_a_descriptor_makes_nothing_on_the_host(lab: &Lab) -> Result {
@@ -151,5 +152,29 @@ fn delete_force_during_create_ends_it(lab: &Lab) -> Result {
         create.wait()?;
         lab.call(&["delete", "--force", &id])?.ok()?;
     }
+    Ok(())
+}
+
+fn delete_force_does_not_wait_for_a_hook_that_hangs(lab: &Lab) -> Result {
+    let reached = lab.path("reached");
+    let script = format!("touch {}; exec sleep 25", reached.display());
+    let mut bundle = lab.idle()?;
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    bundle.set("/hooks/createRuntime", json!([hook]))?;
+    bundle.save()?;
+    let (id, path) = (lab.id(), bundle.dir.to_string_lossy().into_owned());
+    let mut create = lab
+        .command(&["create", "--bundle", &path, &id])
+        .stdin(lab.null()?)
+        .spawn()?;
+    crate::kernel::until("the hook", || reached.exists().then_some(()))?;
+    let begin = std::time::Instant::now();
+    lab.call(&["delete", "--force", &id])?.ok()?;
+    check!(
+        begin.elapsed().as_secs() < 5,
+        "it took {:?}",
+        begin.elapsed()
+    );
+    check!(!create.wait()?.success(), "create succeeded");
     Ok(())
 }
