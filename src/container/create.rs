@@ -29,7 +29,7 @@ use std::path::Path;
 pub fn create(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<()> {
     // If our caller ignores SIGCHLD, hooks vanish with their exit status.
     signal::restore_default(libc::SIGCHLD).doing(Doing::Signal)?;
-    make(store, id, bundle, wishes, None)
+    make(store, id, bundle, wishes, true)
         .map(drop)
         .within(Doing::Create)
         .on(id)
@@ -68,12 +68,10 @@ struct Made {
 }
 
 fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<Made> {
-    let mut foreground = None;
     if wishes.detach {
         signal::restore_default(libc::SIGCHLD).doing(Doing::Signal)?;
     }
-    let made = make(store, id, bundle, wishes, Some(&mut foreground))?;
-    let made = Made { foreground, ..made };
+    let made = make(store, id, bundle, wishes, false)?;
     if let Err(error) = made.container.run_poststart() {
         // config.md: a failed poststart hook is an error, and the container is stopped.
         made.container.delete(true)?;
@@ -82,14 +80,8 @@ fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Resul
     Ok(made)
 }
 
-/// `run`: where the foreground goes, if it is to be one; `None` for `create`.
-fn make(
-    store: &Store,
-    id: &str,
-    bundle: &Path,
-    wishes: &Wishes,
-    run: Option<&mut Option<Foreground>>,
-) -> Result<Made> {
+/// `create` or, without `creates`, all of `run` but the waiting.
+fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) -> Result<Made> {
     let host = Host::new();
     let bundle = Bundle::open(bundle)?;
     let config = bundle.config()?;
@@ -97,22 +89,8 @@ fn make(
     let plan = Plan::new(id, &bundle.dir, &config, wishes, &host, &mut warnings)?;
     tell(&plan.process, &warnings);
     plan.process.fds.guard_rest()?;
-    let terminal = plan.process.terminal.is_some();
-    check_console(wishes, terminal)?;
-    let creates = run.is_none();
-    let mut console = None;
-    if let Some(path) = wishes.console_socket.as_deref().filter(|_| terminal) {
-        console = Some(console::connect(path)?);
-    }
-    let mut foreground = None;
-    if !creates && !wishes.detach {
-        let options = Options {
-            terminal,
-            subreaper: !wishes.no_subreaper,
-        };
-        let made = foreground.insert(Foreground::new(options)?);
-        console = console.or_else(|| made.console_socket());
-    }
+    let subreaper = !wishes.no_subreaper;
+    let (console, mut foreground) = other_ends(wishes, &plan.process, !creates, subreaper)?;
     let slot = store.reserve(id)?;
     slot.keep_config(&bundle.bytes)?;
     let gate = match creates {
@@ -155,13 +133,10 @@ fn make(
     let container = slot.commit(state)?;
     child.release();
     prepared.keep();
-    if let Some(run) = run {
-        *run = foreground;
-    }
     Ok(Made {
         container,
         child,
-        foreground: None,
+        foreground,
     })
 }
 
@@ -258,6 +233,31 @@ impl Midwife for Making<'_> {
             Status::Creating,
         )
     }
+}
+
+/// Who is at the other end of the process's stdio: where its terminal's master goes, and the
+/// foreground, if there may be one and the caller waits.
+pub(super) fn other_ends(
+    wishes: &Wishes,
+    process: &ProcessPlan,
+    may_wait: bool,
+    subreaper: bool,
+) -> Result<(Option<OwnedFd>, Option<Foreground>)> {
+    let terminal = process.terminal.is_some();
+    check_console(wishes, terminal)?;
+    let path = wishes.console_socket.as_deref().filter(|_| terminal);
+    let socket = path.map(console::connect).transpose()?;
+    if !may_wait || wishes.detach {
+        return Ok((socket, None));
+    }
+    let mut foreground = Foreground::new(Options {
+        terminal,
+        subreaper,
+    })?;
+    Ok((
+        socket.or_else(|| foreground.console_socket()),
+        Some(foreground),
+    ))
 }
 
 /// What a plan has to say besides what it decides.

@@ -1,8 +1,7 @@
 //! `exec`: one more process in a container that runs.
 #![forbid(unsafe_code)]
 
-use super::create::{send_listener, send_pid, tell};
-use super::request::check_console;
+use super::create::{other_ends, send_listener, send_pid, tell};
 use super::{Container, ExecRequest, State, Status};
 use crate::bundle::config::{Config, Process};
 use crate::bundle::parse;
@@ -13,8 +12,7 @@ use crate::isolate::namespaces::{KINDS, USER};
 use crate::limit::cgroup::Cgroup;
 use crate::plan::ProcessPlan;
 use crate::plan::wishes::Wishes;
-use crate::run::console;
-use crate::run::foreground::{Foreground, Options};
+use crate::run::foreground::Foreground;
 use crate::stages::join::{Join, spawn};
 use crate::stages::parent::{Child, Midwife};
 use crate::sys::pidfd;
@@ -42,25 +40,12 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
     let bytes = container.dir().config()?.unwrap_or_default();
     let config: Config = parse(&bytes, "config.json")?;
     let process = asked_process(&config, request)?;
-    check_console(wishes, process.terminal)?;
     let host = Host::new();
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(&process, &config, None, wishes, &host, &mut warnings)?;
     tell(&plan, &warnings);
     plan.fds.guard_rest()?;
-    let terminal = plan.terminal.is_some();
-    let mut console = None;
-    if let Some(path) = wishes.console_socket.as_deref().filter(|_| terminal) {
-        console = Some(console::connect(path)?);
-    }
-    let mut foreground = None;
-    if !wishes.detach {
-        let made = foreground.insert(Foreground::new(Options {
-            terminal,
-            subreaper: false,
-        })?);
-        console = console.or_else(|| made.console_socket());
-    }
+    let (console, mut foreground) = other_ends(wishes, &plan, true, false)?;
     let mut cgroup = Cgroup::open(&state.creel.cgroup)?;
     if !request.cgroup.is_empty() {
         let below: Vec<_> = request
