@@ -40,18 +40,33 @@ impl Host {
     /// not the identity on all ids (user_namespaces(7)).
     #[must_use]
     pub fn in_user_namespace(&self) -> bool {
-        *self.in_user_ns.get_or_init(|| {
-            std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
-                let mut words = map.split_ascii_whitespace();
-                (words.next(), words.next(), words.next())
-                    != (Some("0"), Some("0"), Some("4294967295"))
-            })
-        })
+        *self.in_user_ns.get_or_init(in_user_namespace)
     }
 
     /// Whether the runtime may not do what root on the host may.
     #[must_use]
     pub fn is_rootless(&self) -> bool {
         !nix::unistd::geteuid().is_root() || self.in_user_namespace()
+    }
+}
+
+/// As [`Host::in_user_namespace`], for the rare question that has no `Host` at hand.
+pub(crate) fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_mapped(&map))
+}
+
+fn is_mapped(uid_map: &str) -> bool {
+    !uid_map.is_empty() && uid_map.split_whitespace().ne(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_mapped;
+
+    #[test]
+    fn only_the_first_user_namespace_has_all_ids_one_to_one() {
+        assert!(!is_mapped("         0          0 4294967295\n"));
+        assert!(is_mapped("         0       1000          1\n"));
+        assert!(!is_mapped(""), "a kernel without user namespaces");
     }
 }

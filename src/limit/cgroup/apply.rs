@@ -3,8 +3,9 @@
 
 use super::dir::Dir;
 use super::resources::{Limits, Mercy, Write};
-use super::{Cgroup, CgroupPlan, Spot, devices, host, is_refusal, missing, unjoined};
+use super::{Cgroup, CgroupPlan, Spot, devices, is_refusal, missing, unjoined};
 use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::host::in_user_namespace;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::write;
@@ -41,9 +42,7 @@ impl Cgroup {
         };
         match self.apply_devices(policy) {
             // Device files are out of reach for such users, and the rules too.
-            Err(error) if plan.rootless || (is_refusal(&error) && host::in_user_namespace()) => {
-                Ok(())
-            }
+            Err(error) if plan.rootless || (is_refusal(&error) && in_user_namespace()) => Ok(()),
             result => result.field("linux.resources.devices"),
         }
     }

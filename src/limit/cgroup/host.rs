@@ -194,13 +194,6 @@ impl Own {
     }
 }
 
-/// Whether we are in a user namespace other than the first: bpf(2) and device rules are refused
-/// there. Asked only after such a refusal.
-pub(super) fn in_user_namespace() -> bool {
-    let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
-    proc_file("/proc/self/uid_map").is_ok_and(|map| !whole(map))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
