@@ -83,7 +83,7 @@ impl ParentEnd {
     /// Waits for the next message; `None` when every copy of the child's end is closed.
     pub(crate) fn receive(&self) -> Result<Option<FromChild>> {
         let mut packet = [0u8; PACKET];
-        let (length, fd) = match crate::sys::sock::receive(self.0.as_fd(), &mut packet) {
+        let (length, mut fds) = match crate::sys::sock::receive(self.0.as_fd(), &mut packet) {
             // The child died with messages of ours unread.
             Err(Errno::ECONNRESET) => return Ok(None),
             result => result.doing(Doing::Talk)?,
@@ -92,7 +92,7 @@ impl ParentEnd {
             return Ok(None);
         };
         let number = body.first_chunk().map(|bytes| i32::from_le_bytes(*bytes));
-        let message = match (*kind, number, fd) {
+        let message = match (*kind, number, fds.pop()) {
             (BRIDGED, Some(pid), Some(pidfd)) => Some(FromChild::Bridged(pid, pidfd)),
             (WANT_HOOKS, ..) => Some(FromChild::WantHooks),
             (READY, ..) => Some(FromChild::Ready),

@@ -6,12 +6,13 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Receives one packet into `buffer`: its length, 0 at the end, and the fd that came with it.
+/// Receives one packet into `buffer`: its length, 0 at the end, and the fds that came with it, two
+/// at most: who expects one sees that there were more.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
-) -> nix::Result<(usize, Option<OwnedFd>)> {
-    let mut space = cmsg_space!(RawFd);
+) -> nix::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = cmsg_space!([RawFd; 2]);
     let mut iov = [IoSliceMut::new(buffer)];
     let message = loop {
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -20,14 +21,16 @@ pub(crate) fn receive(
             result => break result?,
         }
     };
-    let mut fd = None;
+    let mut received = Vec::new();
+    // A truncated list hides the descriptors that did arrive; they stay close-on-exec strays of a
+    // process that is about to fail.
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = control {
             for number in fds {
                 // SAFETY: the kernel has just installed this fd for us; nobody else owns it.
-                fd = Some(unsafe { OwnedFd::from_raw_fd(number) });
+                received.push(unsafe { OwnedFd::from_raw_fd(number) });
             }
         }
     }
-    Ok((message.bytes, fd))
+    Ok((message.bytes, received))
 }

@@ -4,8 +4,6 @@
 
 use nix::errno::Errno;
 use nix::libc::winsize;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The raw ioctls; the functions around them take care of fds and types.
@@ -62,31 +60,10 @@ pub(crate) fn set_size(tty: BorrowedFd, size: &winsize) -> nix::Result<()> {
 /// EBADMSG if the message bears none or several (all are closed), ECONNRESET if the sender is gone.
 pub(crate) fn receive(socket: BorrowedFd) -> nix::Result<OwnedFd> {
     let mut name = [0; 4096];
-    let mut iov = [IoSliceMut::new(&mut name)];
-    let mut space = nix::cmsg_space!([libc::c_int; 2]);
-    let message = loop {
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags) {
-            Err(Errno::EINTR) => {}
-            other => break other?,
-        }
-    };
-    let gone = message.bytes == 0;
-    let mut received = Vec::new();
-    // A truncated list hides the descriptors that did arrive; they stay close-on-exec strays of a
-    // process that is about to fail.
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control {
-            // SAFETY: the kernel has just installed these descriptors for us.
-            received.extend(
-                fds.into_iter()
-                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-            );
-        }
-    }
+    let (length, mut received) = super::sock::receive(socket, &mut name)?;
     match (received.pop(), received.is_empty()) {
         (Some(fd), true) => Ok(fd),
-        (None, _) if gone => Err(Errno::ECONNRESET),
+        (None, _) if length == 0 => Err(Errno::ECONNRESET),
         _ => Err(Errno::EBADMSG),
     }
 }
