@@ -17,7 +17,7 @@ use crate::run::console;
 use crate::run::foreground::{Foreground, Options};
 use crate::run::hooks::Kind;
 use crate::stages::parent::{self, Child, Midwife, StateForHooks};
-use crate::stages::prepare::{Gate, Prepared};
+use crate::stages::prepare::Prepared;
 use crate::sys::signal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -93,16 +93,7 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
     let (console, mut foreground) = other_ends(wishes, &plan.process, !creates, subreaper)?;
     let slot = store.reserve(id)?;
     slot.keep_config(&bundle.bytes)?;
-    let gate = match creates {
-        true => {
-            let fifos = slot.make_fifos()?;
-            Some(Gate {
-                exec: fifos.exec,
-                outcome: fifos.outcome,
-            })
-        }
-        false => None,
-    };
+    let gate = creates.then(|| slot.make_fifos()).transpose()?;
     let mut state = new_state(id, &bundle, &config, &plan, wishes);
     // Before anything is made that `delete` would have to find if we were killed.
     slot.record(&state)?;

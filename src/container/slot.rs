@@ -4,7 +4,7 @@
 use super::store::{CONFIG, EXEC_FIFO, Lock, OUTCOME_FIFO, StateDir};
 use super::{Container, State};
 use crate::error::Result;
-use std::os::fd::OwnedFd;
+use crate::stages::prepare::Gate;
 use std::sync::Arc;
 
 /// An id taken for a container that is being created, and locked. Dropping it removes all traces.
@@ -14,17 +14,6 @@ pub struct Slot {
     dir: Arc<StateDir>,
     lock: Option<Lock>,
     committed: bool,
-}
-
-/// Both fifos, open for reading and writing, for the container's init to inherit.
-///
-/// The parent drops its copies right after the clone: `start` knows by them whether init lives.
-#[derive(Debug)]
-pub struct Fifos {
-    /// Init blocks reading one byte from it: that is `start`.
-    pub exec: OwnedFd,
-    /// Init writes its error here, encoded; close-on-exec makes success the end of file.
-    pub outcome: OwnedFd,
 }
 
 impl Slot {
@@ -59,12 +48,14 @@ impl Slot {
         self.dir.record(state)
     }
 
-    /// Makes the fifos.
+    /// Makes the fifos and opens both for reading and writing, for init to inherit.
+    ///
+    /// The parent drops its copies right after the clone: `start` knows by them whether init lives.
     ///
     /// # Errors
     /// They cannot be made or opened.
-    pub fn make_fifos(&self) -> Result<Fifos> {
-        Ok(Fifos {
+    pub(crate) fn make_fifos(&self) -> Result<Gate> {
+        Ok(Gate {
             exec: self.dir.make_fifo(EXEC_FIFO)?,
             outcome: self.dir.make_fifo(OUTCOME_FIFO)?,
         })
