@@ -10,16 +10,21 @@ use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 use std::os::fd::AsFd;
 
-/// Stops mounts made in this namespace from reaching the host: propagation of `/`, recursively.
-///
-/// `keep`, from `linux.rootfsPropagation`, decides what the copies taken afterwards inherit; the
-/// default is slave, so that unmounts on the host do reach the container.
-pub(crate) fn seclude(keep: Option<(u64, bool)>) -> Result<()> {
-    let flag = match keep.map(|(flag, _)| MsFlags::from_bits_truncate(flag)) {
+/// The propagation that copies of the host's mounts have: slave by default, so that unmounts on the
+/// host do reach the container.
+pub(crate) fn kept(asked: Option<(u64, bool)>) -> MsFlags {
+    match asked.map(|(flag, _)| MsFlags::from_bits_truncate(flag)) {
         // What is unbindable cannot be cloned: that is for the new root only.
         Some(MsFlags::MS_PRIVATE | MsFlags::MS_UNBINDABLE) => MsFlags::MS_PRIVATE,
+        Some(MsFlags::MS_SHARED) => MsFlags::MS_SHARED,
         _ => MsFlags::MS_SLAVE,
-    };
+    }
+}
+
+/// Stops mounts made in this namespace from reaching the host: propagation of `/`, recursively.
+///
+/// Copies taken afterwards inherit it: `flag` is [`kept`], never shared.
+pub(crate) fn seclude(flag: MsFlags) -> Result<()> {
     nix::mount::mount(
         None::<&str>,
         "/",

@@ -14,6 +14,7 @@ use crate::run::console::Console;
 use crate::run::hooks::Kind;
 use crate::sys::clone::unshare;
 use nix::fcntl::OFlag;
+use nix::mount::MsFlags;
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use std::os::fd::{AsFd, OwnedFd};
@@ -144,14 +145,15 @@ impl Init<'_> {
             ..
         } = self.plan;
         // Peers of the host's mounts must be copied before `/` is cut off, all else after.
-        let keep = asked.propagation.filter(|(flag, _)| *flag == shared());
-        if keep.is_none() {
-            pivot::seclude(asked.propagation)?;
+        let kept = pivot::kept(asked.propagation);
+        let shared = kept == MsFlags::MS_SHARED;
+        if !shared {
+            pivot::seclude(kept)?;
         }
-        let (root, mut sources) = self.clone_sources(keep.is_some())?;
-        if keep.is_some() {
+        let (root, mut sources) = self.clone_sources(shared)?;
+        if shared {
             root.part_from_peers()?;
-            pivot::seclude(None)?;
+            pivot::seclude(MsFlags::MS_SLAVE)?;
         }
         for (index, mount) in mounts.iter().enumerate() {
             let source = sources.get_mut(index).and_then(Option::take);
@@ -241,10 +243,6 @@ impl Init<'_> {
 /// In the container's pid namespace: the only number that means something to hooks in there.
 fn own_pid() -> i32 {
     std::process::id().cast_signed()
-}
-
-fn shared() -> u64 {
-    crate::rootfs::libc_flag(nix::mount::MsFlags::MS_SHARED)
 }
 
 fn sysctls_through_own_procfs(sysctls: &crate::isolate::sysctl::Sysctls) -> Result<()> {

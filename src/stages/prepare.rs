@@ -6,9 +6,9 @@ use crate::isolate::namespaces::{CGROUP, Opened, USER};
 use crate::limit::cgroup::Cgroup;
 use crate::plan::Plan;
 use crate::rootfs::cgroupfs::View;
+use crate::rootfs::{libc_flag, pivot};
 use crate::sys::mount::{self, MountAttr};
 use nix::fcntl::{AT_FDCWD, OFlag, open};
-use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -130,12 +130,8 @@ impl Early {
 
 /// What init gives its copies of the host's mounts by changing `/` first, see `pivot::seclude`.
 fn seclude(tree: OwnedFd, plan: &Plan) -> Result<OwnedFd> {
-    let flag = plan
-        .root
-        .propagation
-        .map_or(MsFlags::MS_SLAVE.bits(), |(flag, _)| flag);
     let attr = MountAttr {
-        propagation: flag,
+        propagation: libc_flag(pivot::kept(plan.root.propagation)),
         ..Default::default()
     };
     mount::set_attributes(tree.as_fd(), &attr, true)
