@@ -1,6 +1,7 @@
 //! Cpus: `process.execCPUAffinity`, and giving back what the runtime's own caller pinned.
 #![forbid(unsafe_code)]
 
+use super::list;
 use crate::bundle::config::Process;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::sys::sched::set_affinity;
@@ -61,19 +62,7 @@ pub(crate) fn reset() {
 
 /// `0-3,7` as a bit mask in words.
 fn parse(text: &str) -> Option<Vec<u64>> {
-    let mut words = vec![0u64; 16];
-    for part in text.split(',').map(str::trim) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
-        if first > last || last >= 8192 {
-            return None;
-        }
-        words.resize(words.len().max(last / 64 + 1), 0);
-        for cpu in first..=last {
-            *words.get_mut(cpu / 64)? |= 1 << (cpu % 64);
-        }
-    }
-    Some(words)
+    list::parse(text.split(','), 8192)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `linux.memoryPolicy` (config-linux.md, set_mempolicy(2)).
 #![forbid(unsafe_code)]
 
+use super::list;
 use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::sys::sched::set_memory_policy;
@@ -87,21 +88,7 @@ impl MemoryPolicy {
     }
 }
 
+/// `0-3,7` as a bit mask in words; no nodes are a list, too.
 fn parse(text: &str) -> Option<Vec<u64>> {
-    let mut words = vec![0u64; 16];
-    for part in text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
-        if first > last {
-            return None;
-        }
-        for node in first..=last {
-            *words.get_mut(node / 64)? |= 1 << (node % 64);
-        }
-    }
-    Some(words)
+    list::parse(text.split(',').filter(|part| !part.trim().is_empty()), 1024)
 }
