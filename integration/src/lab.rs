@@ -92,6 +92,11 @@ impl Lab {
         format!("{}{}", self.mark, self.count())
     }
 
+    /// The rootfs that all bundles are copies of.
+    pub fn image(&self) -> &Path {
+        &self.image
+    }
+
     /// A file or directory of this case.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)

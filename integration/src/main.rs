@@ -12,6 +12,7 @@ mod case;
 mod cases;
 mod cgroup;
 mod container;
+mod engine;
 mod expect;
 mod kernel;
 mod lab;

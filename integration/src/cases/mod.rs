@@ -9,6 +9,8 @@ mod cli;
 mod console;
 mod devices;
 mod docker;
+mod engine_containerd;
+mod engine_podman;
 mod errors;
 mod exec;
 mod exec_process;
@@ -67,6 +69,8 @@ pub fn all() -> Result<Vec<Case>> {
         exec::cases(),
         exec_process::cases(),
         docker::cases(),
+        engine_podman::cases(),
+        engine_containerd::cases(),
         errors::cases()?,
         runtimetest::cases()?,
         churn::cases(),

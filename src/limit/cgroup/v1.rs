@@ -227,7 +227,8 @@ impl Groups {
     /// Stops every process in here.
     ///
     /// FREEZING lasts while processes appear (fork, or an exec that joins); asking again, and
-    /// thawing now and then, is the only way on v1. The numbers are runc's, found by trial.
+    /// thawing now and then, is the only way on v1. It lasts, too, until each process was on a cpu
+    /// to notice: the waits grow, so that a busy machine gets some 50 ms before we thaw.
     pub(super) fn freeze(&self) -> Result<()> {
         let absent = || Error::rule(Doing::Freeze, "no freezer cgroup for this container");
         let dir = self.freezer()?.ok_or_else(absent)?;
@@ -242,12 +243,10 @@ impl Groups {
                 sleep(Duration::from_millis(10));
             }
             set("FROZEN")?;
-            if round % 25 == 0 {
-                sleep(Duration::from_micros(10));
-            }
             if dir.must_read("freezer.state")?.starts_with("FROZEN") {
                 return Ok(());
             }
+            sleep(Duration::from_micros(10 << (round % 50).min(7)));
         }
         set("THAWED")?;
         Err(Error::rule(Doing::Freeze, "unable to freeze: processes keep appearing").on(dir.path()))
