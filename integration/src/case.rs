@@ -171,6 +171,9 @@ fn which(tool: &str) -> bool {
 /// The code of a case.
 pub type Run = Box<dyn Fn(&Lab) -> Result + Send + Sync>;
 
+/// The same, as a plain function.
+pub type Plain = fn(&Lab) -> Result;
+
 /// One promise.
 pub struct Case {
     /// The promise, in words joined by underscores.

@@ -10,7 +10,7 @@ use crate::{check, same};
 /// The cases; each starts a daemon.
 pub fn cases() -> Vec<crate::case::Case> {
     use crate::case::Need::Tool;
-    let cases: [(&str, fn(&Lab) -> Result); 6] = [
+    let cases: [(&str, crate::case::Plain); 6] = [
         ("engine_containerd_runc_v2_run", run),
         ("engine_containerd_runc_v2_exec", exec),
         ("engine_containerd_runc_v2_pause_resume", pause_resume),

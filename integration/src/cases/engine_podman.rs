@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The cases; each starts an engine, which takes longer than a bare runtime.
 pub fn cases() -> Vec<crate::case::Case> {
     use crate::case::Need::Tool;
-    let cases: [(&str, fn(&Lab) -> Result); 8] = [
+    let cases: [(&str, crate::case::Plain); 8] = [
         ("engine_podman_run", run),
         ("engine_podman_run_tty", tty),
         ("engine_podman_exec", exec),
