@@ -10,22 +10,21 @@ use std::collections::BTreeMap;
 pub struct Known(BTreeMap<String, String>);
 
 impl Known {
-    /// Reads the file; a line without a reason is an error.
-    pub fn read(path: &str) -> Result<Self> {
+    /// Adds what the file says; a line without a reason is an error.
+    pub fn read(&mut self, path: &str) -> Result {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
-        let mut known = BTreeMap::new();
         for line in text.lines().map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             match line.split_once(": ") {
                 Some((name, reason)) if !reason.trim().is_empty() => {
-                    known.insert(name.to_owned(), reason.trim().to_owned());
+                    self.0.insert(name.to_owned(), reason.trim().to_owned());
                 }
                 _ => return Err(format!("{path}: no reason given: {line}").into()),
             }
         }
-        Ok(Self(known))
+        Ok(())
     }
 
     /// Why that case is known to fail.

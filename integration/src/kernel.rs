@@ -7,11 +7,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long an event may take before a case says that it does not come.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub fn patience() -> Duration {
+    Duration::from_secs(10) * slow()
+}
+
+/// How many times slower than usual this machine is: `$SLOW`, 1 if it says nothing.
+pub fn slow() -> u32 {
+    let given = std::env::var("SLOW").ok();
+    given.and_then(|slow| slow.parse().ok()).unwrap_or(1).max(1)
+}
 
 /// Polls until the probe answers; `what` is what the failure says did not happen.
 pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         if let Some(answer) = probe() {
             return Ok(answer);

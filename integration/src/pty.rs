@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::case::Result;
-use crate::kernel::PATIENCE;
+use crate::kernel::patience;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -18,7 +18,7 @@ use std::time::Instant;
 /// Waits until a descriptor can be read or has hung up.
 pub fn readable(fd: impl AsFd) -> Result<bool> {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    let patience = PollTimeout::try_from(PATIENCE)?;
+    let patience = PollTimeout::try_from(patience())?;
     Ok(poll(&mut fds, patience)? > 0)
 }
 
@@ -68,7 +68,7 @@ impl Pty {
 pub fn drain(mut master: &File) -> Result<String> {
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while Instant::now() < deadline && readable(master)? {
         match master.read(&mut buffer) {
             Ok(0) => break,

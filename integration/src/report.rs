@@ -35,7 +35,7 @@ pub fn suite(args: &[String]) -> Result<ExitCode> {
         match arg.as_str() {
             "--list" => list = true,
             "--expect" => {
-                known = Known::read(rest.next().ok_or("--expect needs a file")?)?;
+                known.read(rest.next().ok_or("--expect needs a file")?)?;
             }
             // What `cargo test` and its callers may pass on.
             "--nocapture" | "--quiet" | "-q" => {}

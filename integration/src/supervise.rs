@@ -66,7 +66,7 @@ fn watched(name: &str, dir: &Path, mark: &str) -> Result {
     let limit = std::env::var("INTEGRATION_LIMIT")
         .ok()
         .and_then(|limit| limit.parse().ok());
-    let limit = Duration::from_secs(limit.unwrap_or(30));
+    let limit = Duration::from_secs(limit.unwrap_or(30)) * kernel::slow();
     let why = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
     match wait(&mut child, limit)? {
         Some(status) if status.success() => Ok(()),
@@ -148,7 +148,7 @@ fn traces(dir: &Path, mark: &str) -> Result<Vec<String>> {
 
 /// What is here now and was not before. The dying get a moment: exits are not instant.
 fn leftovers(dir: &Path, mark: &str, before: &[String]) -> Result<Vec<String>> {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(2) * kernel::slow();
     loop {
         reap(None);
         let mut left = traces(dir, mark)?;
