@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The id maps of a new user namespace (user_namespaces(7)).
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct IdMaps {
     uids: Vec<[u32; 3]>,
     gids: Vec<[u32; 3]>,

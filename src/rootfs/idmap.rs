@@ -1,5 +1,5 @@
-//! Id-mapped bind mounts: `uidMappings` and `gidMappings` of a mount, `idmap`, `ridmap`
-//! (config.md, mount_setattr(2) "ID-mapped mounts").
+//! Id-mapped mounts: `uidMappings` and `gidMappings` of a mount, `idmap`, `ridmap` (config.md,
+//! mount_setattr(2) "ID-mapped mounts"). Binds, and filesystems made for the container.
 #![forbid(unsafe_code)]
 
 use crate::bundle::config::Mount as Asked;
@@ -8,6 +8,7 @@ use crate::isolate::ids::IdMaps;
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::mount::{ATTR_IDMAP, MountAttr, set_attributes};
 use crate::sys::{pidfd, program, reap};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -23,16 +24,20 @@ pub(crate) struct IdMapping {
 }
 
 impl IdMapping {
-    /// `None` where no mapping is asked. `field` is the mount's.
-    pub(crate) fn plan(asked: &Asked, is_bind: bool, field: &str) -> Result<Option<Self>> {
+    /// `None` where no mapping is asked. `can_map`: it is a tree of its own, a bind or a new
+    /// filesystem. `field` is the mount's.
+    pub(crate) fn plan(asked: &Asked, can_map: bool, field: &str) -> Result<Option<Self>> {
         let option = |word: &str| asked.options.iter().any(|option| option == word);
         let given = !asked.uid_mappings.is_empty() || !asked.gid_mappings.is_empty();
         if !given && !option("idmap") && !option("ridmap") {
             return Ok(None);
         }
         let wrong = |why: &str| Err(Error::rule(Doing::CheckConfig, why).field(field));
-        if !is_bind {
-            return wrong("id-mapped mounts are only supported for bind-mounts");
+        if !can_map {
+            return wrong("the ids of a remount or of a cgroup view cannot be mapped");
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return wrong("id-mapped mounts are not supported for rootless containers");
         }
         if asked.uid_mappings.is_empty() != asked.gid_mappings.is_empty() {
             return wrong("id-mapped mounts must have both uid and gid mappings specified");
@@ -55,17 +60,14 @@ impl IdMapping {
 
     /// Maps the ids of the detached tree `tree`. `own` is the container's user namespace: its
     /// maps if it is new, its descriptor if it is joined.
-    pub(crate) fn apply(
-        &self,
+    pub(crate) fn apply<'a>(
+        &'a self,
         tree: BorrowedFd<'_>,
-        own: (Option<&IdMaps>, Option<BorrowedFd<'_>>),
+        own: (Option<&'a IdMaps>, Option<BorrowedFd<'_>>),
+        mappers: &mut Mappers<'a>,
     ) -> Result<()> {
-        let made;
         let user_namespace = match (&self.maps, own) {
-            (Some(maps), _) | (None, (Some(maps), _)) => {
-                made = make(maps)?;
-                made.as_fd()
-            }
+            (Some(maps), _) | (None, (Some(maps), _)) => mappers.of(maps)?,
             (None, (None, Some(joined))) => joined,
             (None, (None, None)) => {
                 let why = "idmap without mappings needs a user namespace of the container's";
@@ -77,10 +79,30 @@ impl IdMapping {
             userns_fd: u64::from(user_namespace.as_raw_fd().unsigned_abs()),
             ..Default::default()
         };
-        set_attributes(tree, &attr, self.recursive)
-            .doing(Doing::SetMountAttributes)
-            .on("idmap")
-            .hint("EINVAL: the filesystem cannot map ids, or its mount is mapped already")
+        let done = set_attributes(tree, &attr, self.recursive);
+        let hint = match done {
+            Err(Errno::EPERM) => "who owns the filesystem's user namespace may map its ids",
+            _ => "EINVAL: the filesystem cannot map ids, or its mount is mapped already",
+        };
+        done.doing(Doing::SetMountAttributes).on("idmap").hint(hint)
+    }
+}
+
+/// The user namespaces that serve as maps, each made once however many mounts are mapped by it.
+#[derive(Debug, Default)]
+pub(crate) struct Mappers<'a>(Vec<(&'a IdMaps, OwnedFd)>);
+
+impl<'a> Mappers<'a> {
+    fn of(&mut self, maps: &'a IdMaps) -> Result<BorrowedFd<'_>> {
+        let at = match self.0.iter().position(|(made, _)| *made == maps) {
+            Some(at) => at,
+            None => {
+                self.0.push((maps, make(maps)?));
+                self.0.len() - 1
+            }
+        };
+        let kept = self.0.get(at).map(|(_, kept)| kept.as_fd());
+        kept.ok_or_else(|| Error::os(Doing::MapIds, Errno::EBADF))
     }
 }
 

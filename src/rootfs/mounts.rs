@@ -130,8 +130,8 @@ impl Mount {
             options.data.push((c"context".to_owned(), Some(context)));
         }
         check_proc(&destination, &kind, &asked.typ, field)?;
-        let is_bind = matches!(kind, Kind::Bind { .. });
-        let idmap = IdMapping::plan(asked, is_bind, field)?;
+        let can_map = matches!(kind, Kind::Bind { .. } | Kind::New { .. });
+        let idmap = IdMapping::plan(asked, can_map, field)?;
         Ok(Self {
             destination,
             kind,
@@ -143,7 +143,7 @@ impl Mount {
 
     /// Whether what is mounted at /dev is the host's: then nothing is made in there.
     pub(crate) fn binds_dev(&self) -> bool {
-        self.destination == "/dev" && matches!(self.kind, Kind::Bind { .. })
+        self.destination == "/dev" && self.is_bind()
     }
 
     /// Whether making it needs the cgroup namespace, and the process in its cgroup.
@@ -165,11 +165,17 @@ impl Mount {
             .field(&self.field)
     }
 
-    /// A detached copy of a bind mount's source, or `None` for other mounts. `path` is resolved
-    /// from the current directory, the bundle: the host's paths, trusted like config.json.
+    /// What can be made before the mount's turn: a detached copy of a bind mount's source, or a
+    /// filesystem whose ids are to be mapped by somebody with more privileges than init. `None` for
+    /// other mounts. A source is resolved from the current directory, the bundle: the host's paths,
+    /// trusted like config.json.
     pub(crate) fn clone_source(&self) -> Result<Option<OwnedFd>> {
-        let Kind::Bind { source } = &self.kind else {
-            return Ok(None);
+        let source = match &self.kind {
+            Kind::Bind { source } => source,
+            Kind::New { typ, source } if self.idmap.is_some() => {
+                return self.make_new(typ, source.as_deref()).map(Some);
+            }
+            _ => return Ok(None),
         };
         let recursive = self.options.bind == Some(true);
         mount::clone_tree(AT_FDCWD, source, recursive, true)
@@ -177,6 +183,11 @@ impl Mount {
             .doing(Doing::OpenSource)
             .on(source.to_string_lossy())
             .field(format_args!("{}.source", self.field))
+    }
+
+    /// Whether what [`clone_source`](Self::clone_source) gives is part of the host's tree.
+    pub(crate) fn is_bind(&self) -> bool {
+        matches!(self.kind, Kind::Bind { .. })
     }
 
     /// Mounts it in `root`. `source` is what [`clone_source`](Self::clone_source) gave.
@@ -190,7 +201,10 @@ impl Mount {
         cgroup: &super::cgroupfs::View,
     ) -> Result<()> {
         match &self.kind {
-            Kind::New { typ, source } => self.mount_new(root, typ, source.as_deref()),
+            Kind::New { typ, source: of } => {
+                let tree = source.map_or_else(|| self.make_new(typ, of.as_deref()), Ok)?;
+                self.mount_new(root, &tree)
+            }
             Kind::Bind { .. } => {
                 let tree = source.map_or_else(|| self.clone_source(), |tree| Ok(Some(tree)))?;
                 tree.map_or(Ok(()), |tree| self.mount_bind(root, &tree))
@@ -205,17 +219,18 @@ impl Mount {
         }
     }
 
-    fn mount_new(&self, root: &Root, typ: &CStr, source: Option<&CStr>) -> Result<()> {
-        let context = match Context::open(typ) {
-            Err(Errno::ENODEV) => {
-                return self
-                    .explain(Doing::Mount, Err(Errno::ENODEV))
-                    .hint("the kernel does not know this filesystem type");
-            }
-            result => self.explain(Doing::Mount, result)?,
-        };
+    /// Before its mount point: a filesystem that cannot be had leaves no directory behind.
+    fn make_new(&self, typ: &CStr, source: Option<&CStr>) -> Result<OwnedFd> {
+        match Context::open(typ) {
+            Err(Errno::ENODEV) => self
+                .explain(Doing::Mount, Err(Errno::ENODEV))
+                .hint("the kernel does not know this filesystem type"),
+            result => self.make_filesystem(&self.explain(Doing::Mount, result)?, source),
+        }
+    }
+
+    fn mount_new(&self, root: &Root, tree: &OwnedFd) -> Result<()> {
         let target = self.make_target(root, Leaf::Dir)?;
-        let tree = self.make_filesystem(&context, source)?;
         if self.options.copy_up {
             copyup::copy(target.as_fd(), tree.as_fd())
                 .doing(Doing::Mount)
@@ -224,7 +239,7 @@ impl Mount {
                 .hint("copying up what the image has there failed")?;
         }
         self.finish(tree.as_fd(), false)?;
-        self.attach(root, &tree, &target)
+        self.attach(root, tree, &target)
     }
 
     fn make_filesystem(&self, context: &Context, source: Option<&CStr>) -> Result<OwnedFd> {

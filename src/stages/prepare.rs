@@ -6,6 +6,7 @@ use crate::isolate::namespaces::{CGROUP, Opened, USER};
 use crate::limit::cgroup::Cgroup;
 use crate::plan::Plan;
 use crate::rootfs::cgroupfs::View;
+use crate::rootfs::idmap::Mappers;
 use crate::rootfs::{libc_flag, pivot};
 use crate::sys::mount::{self, MountAttr};
 use nix::fcntl::{AT_FDCWD, OFlag, open};
@@ -38,7 +39,7 @@ pub(crate) struct Prepared {
     keep: bool,
 }
 
-/// The rootfs and the sources of bind mounts, by index of the mount.
+/// The rootfs, and by index of the mount the sources of binds and the id-mapped filesystems.
 #[derive(Debug)]
 pub(crate) struct Early {
     pub(crate) root: Option<OwnedFd>,
@@ -107,6 +108,7 @@ impl Early {
             seclude(tree, plan)
         });
         let joined = joins.iter().find_map(Opened::user_namespace);
+        let mut mappers = Mappers::default();
         let sources = plan.mounts.iter().map(|mount| {
             if !user && mount.idmap.is_none() {
                 return Ok(None);
@@ -116,10 +118,13 @@ impl Early {
             };
             if let Some(idmap) = &mount.idmap {
                 idmap
-                    .apply(tree.as_fd(), (plan.maps.as_ref(), joined))
+                    .apply(tree.as_fd(), (plan.maps.as_ref(), joined), &mut mappers)
                     .field(&mount.field)?;
             }
-            seclude(tree, plan).map(Some)
+            match mount.is_bind() {
+                true => seclude(tree, plan).map(Some),
+                false => Ok(Some(tree)),
+            }
         });
         Ok(Some(Self {
             root: root.transpose()?,

@@ -17,6 +17,7 @@ mod exec_process;
 mod fds;
 mod hide;
 mod hooks;
+mod idmap;
 mod ids;
 mod kill;
 mod leaks;
@@ -49,6 +50,7 @@ pub fn all() -> Result<Vec<Case>> {
         namespaces::cases(),
         names::cases(),
         ids::cases(),
+        idmap::cases(),
         rootfs::cases(),
         mounts::cases(),
         options::cases(),
