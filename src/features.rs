@@ -31,9 +31,6 @@ const CHECKPOINT: bool = false;
 /// Whether `linux.intelRdt` is honoured; it is refused until then.
 const INTEL_RDT: bool = false;
 
-/// Whether `linux.netDevices` is honoured; it is refused until then.
-const NET_DEVICES: bool = false;
-
 /// Annotations whose values reach further than the container: the spec wants engines warned.
 const UNSAFE_ANNOTATIONS: &[&str] = &["bundle", "org.systemd.property.", "org.criu.config"];
 
@@ -169,9 +166,7 @@ pub fn document() -> Result<String> {
                 flags: list(mempolicy::FLAGS.iter().map(|(name, _)| *name)),
             },
             mount_extensions: MountExtensions { idmap: YES },
-            net_devices: Enabled {
-                enabled: NET_DEVICES,
-            },
+            net_devices: YES,
         },
         annotations: BTreeMap::from([
             (

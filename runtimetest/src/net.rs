@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::config::Config;
-use crate::kernel::text;
 use crate::report::Report;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 
 /// Judges a new network namespace and `linux.netDevices`.
@@ -25,13 +27,15 @@ pub fn check(config: &Config, report: &mut Report) {
         return;
     }
     let claim = "linux.netDevices: the network devices can be seen";
-    let Some(table) = report.seen(claim, "/proc/self/net/dev", text("/proc/self/net/dev")) else {
+    let seen = getifaddrs().map_err(|errno| errno.to_string());
+    let Some(seen) = report.seen(claim, "a list of devices", seen) else {
         return;
     };
-    let names: Vec<&str> = table
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, _)| name.trim())
+    let up: BTreeMap<String, bool> = seen
+        .map(|seen| {
+            let up = seen.flags.contains(InterfaceFlags::IFF_UP);
+            (seen.interface_name, up)
+        })
         .collect();
     for (host, device) in &config.linux.net_devices {
         let name = if device.name.is_empty() {
@@ -39,12 +43,31 @@ pub fn check(config: &Config, report: &mut Report) {
         } else {
             &device.name
         };
-        let ok = names.contains(&name.as_str());
+        // From a template, the kernel makes the name.
+        let (before, after) = name.split_once("%d").unwrap_or((name, ""));
+        let is_it = |found: &&String| match name.contains("%d") {
+            true => found
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after))
+                .is_some_and(|number| number.parse::<u32>().is_ok()),
+            false => *found == name,
+        };
+        let found = up.keys().find(is_it);
         report.holds(
             format!("linux.netDevices: {host} is here as {name}"),
             name,
-            &names,
-            ok,
+            up.keys().collect::<Vec<_>>(),
+            found.is_some(),
         );
+        let is_up = found.and_then(|name| up.get(name)).copied();
+        report.equal(format!("linux.netDevices: {host} is up"), Some(true), is_up);
+        if name != host {
+            let claim = format!("linux.netDevices: {host} has its old name no more");
+            // Unless another one has got it.
+            let mut others = config.linux.net_devices.values();
+            if others.all(|other| other.name != *host) {
+                report.equal(claim, false, up.contains_key(host));
+            }
+        }
     }
 }

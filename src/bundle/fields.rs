@@ -55,7 +55,7 @@ pub const FIELDS: &[(&str, Owner)] = &[
     ("/linux/gidMappings", File("isolate/ids.rs")),
     ("/linux/timeOffsets", File("isolate/time.rs")),
     ("/linux/devices", File("rootfs/devices.rs")),
-    ("/linux/netDevices", Refused("not built yet (isolate/net.rs)")),
+    ("/linux/netDevices", File("isolate/netdevices.rs")),
     ("/linux/cgroupsPath", File("limit/cgroup/path.rs")),
     ("/linux/resources", File("limit/cgroup/resources.rs")),
     ("/linux/resources/devices", File("limit/cgroup/devices.rs")),

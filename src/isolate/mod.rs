@@ -6,5 +6,6 @@ pub(crate) mod keyring;
 pub(crate) mod names;
 pub(crate) mod namespaces;
 pub(crate) mod net;
+pub(crate) mod netdevices;
 pub(crate) mod sysctl;
 pub(crate) mod time;

@@ -143,9 +143,9 @@ impl Namespaces {
 }
 
 impl Opened {
-    /// The descriptor, if it is a user namespace's.
-    pub(crate) fn user_namespace(&self) -> Option<BorrowedFd<'_>> {
-        (self.flag == USER).then(|| self.fd.as_fd())
+    /// The descriptor, if it is of a namespace of that kind.
+    pub(crate) fn of_kind(&self, flag: u64) -> Option<BorrowedFd<'_>> {
+        (self.flag == flag).then(|| self.fd.as_fd())
     }
 }
 

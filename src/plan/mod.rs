@@ -17,6 +17,7 @@ use crate::isolate::ids::IdMaps;
 use crate::isolate::keyring;
 use crate::isolate::names::Names;
 use crate::isolate::namespaces::{MOUNT, Namespaces, USER};
+use crate::isolate::netdevices::NetDevices;
 use crate::isolate::sysctl::Sysctls;
 use crate::isolate::time::TimeOffsets;
 use crate::limit::cgroup::CgroupPlan;
@@ -49,6 +50,7 @@ pub(crate) struct Plan {
     pub(crate) expected_maps: Option<IdMaps>,
     pub(crate) times: TimeOffsets,
     pub(crate) names: Names,
+    pub(crate) net_devices: NetDevices,
     pub(crate) sysctls: Sysctls,
     /// `None`: `--no-new-keyring`.
     pub(crate) keyring: Option<CString>,
@@ -132,7 +134,6 @@ impl Plan {
             return Err(Error::rule(Doing::CheckConfig, why).field("linux.intelRdt"));
         }
         Labels::check_mount_label(config, host)?;
-        crate::isolate::net::plan(config)?;
         let process = ProcessPlan::new(process, config, maps.as_ref(), wishes, host, warnings)?;
         let (maps, expected_maps) = if namespaces.joined & USER != 0 {
             (None, maps)
@@ -146,6 +147,7 @@ impl Plan {
         Ok(Self {
             times: TimeOffsets::plan(config, &namespaces)?,
             names: Names::plan(config, &namespaces)?,
+            net_devices: NetDevices::plan(config, &namespaces, rootless)?,
             sysctls: Sysctls::plan(config, &namespaces)?,
             keyring,
             devices: (!mounts.iter().any(Mount::binds_dev))

@@ -69,6 +69,7 @@ impl Init<'_> {
             times: _,         // the bridge
             cgroup: _,        // prepare, the parent
             names,
+            net_devices,
             sysctls,
             keyring,
             root: _,    // build
@@ -101,6 +102,10 @@ impl Init<'_> {
             net::raise_loopback()?;
         }
         names.set()?;
+        if !net_devices.is_empty() {
+            // Hooks and sysctls expect them.
+            self.channel.await_message(ToChild::DevicesMoved)?;
+        }
         let callers = umask(Mode::empty());
         let console = if namespaces.has(MOUNT) {
             self.build(callers)?

@@ -10,8 +10,8 @@
 //!  | write id maps --- Mapped -> become root in there; time
 //!  |                             clone3(NEW*, CLONE_PARENT) -> (the same script)
 //!  |<-- Bridged{pid, pidfd} ---- exit
-//! limits, oom score                                            enter the cgroup (v1), then its
-//!   (meanwhile)                                                namespace; keyring, names, lo up
+//! move network devices           DevicesMoved --------------> enter the cgroup (v1), then its
+//! limits, oom score (meanwhile)   (only if there are any)      namespace; keyring, names, lo up
 //!                                                              root, mounts, /dev
 //! prestart, createRuntime <----- WantHooks ------------------  (only if there are such hooks)
 //!                                HooksDone ----------------->  createContainer hooks

@@ -5,13 +5,16 @@ use super::prepare::Prepared;
 use super::wire::{self, FromChild, ParentEnd, ToChild};
 use super::{bridge, init};
 use crate::error::{Act, Doing, Error, Explain, Result};
-use crate::isolate::namespaces::{CGROUP, USER};
+use crate::isolate::namespaces::{CGROUP, NET, USER};
+use crate::isolate::netdevices::Moved;
 use crate::limit::cgroup::{Cgroup, CgroupPlan, Doors};
 use crate::plan::{Plan, ProcessPlan};
 use crate::run::hooks::Kind;
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::reap::{self, Exit};
 use crate::sys::{pidfd, program};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A process that is becoming a container's. Dropped before [`release`](Self::release), it is
@@ -22,6 +25,8 @@ pub(crate) struct Child {
     pub(crate) pid: i32,
     pidfd: OwnedFd,
     channel: ParentEnd,
+    /// Go back to the host if the container does not come to life.
+    devices: Option<Moved>,
     released: bool,
 }
 
@@ -113,6 +118,7 @@ pub(super) fn child(pid: i32, pidfd: OwnedFd, channel: ParentEnd) -> Child {
         pid,
         pidfd,
         channel,
+        devices: None,
         released: false,
     }
 }
@@ -142,9 +148,32 @@ impl Child {
                 _ => return Err(out_of_order()),
             }
         }
+        self.move_devices(plan, prepared)?;
         // While the child makes its mounts.
         cgroup.apply_limits(&plan.cgroup)?;
         self.finish(&plan.process, Some((cgroup, &plan.cgroup)), midwife)
+    }
+
+    /// Gives the container its network devices.
+    fn move_devices(&mut self, plan: &Plan, prepared: &Prepared) -> Result<()> {
+        if plan.net_devices.is_empty() {
+            return Ok(());
+        }
+        let joined = prepared.joins.iter().find_map(|join| join.of_kind(NET));
+        let made;
+        let target = match joined {
+            Some(target) => target,
+            None => {
+                let path = format!("/proc/{}/ns/net", self.pid);
+                let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+                made = open(path.as_str(), flags, Mode::empty())
+                    .doing(Doing::MoveNetDevice)
+                    .on(path)?;
+                made.as_fd()
+            }
+        };
+        self.devices = Some(plan.net_devices.move_to(target)?);
+        self.channel.send(ToChild::DevicesMoved)
     }
 
     /// From the first message on that init and an exec'd process have in common, to the end of
@@ -236,6 +265,9 @@ impl Child {
     /// The process lives on, whatever becomes of us.
     pub(crate) fn release(&mut self) {
         self.released = true;
+        if let Some(devices) = &mut self.devices {
+            devices.keep();
+        }
     }
 }
 

@@ -55,6 +55,7 @@ impl Prepared {
             .doing(Doing::OpenRootfs)
             .on(plan.root.path.display())
             .field("root.path")?;
+        plan.net_devices.check()?;
         let early = Early::clone_for(plan, &joins)?;
         let cgroup = plan.cgroup.make()?;
         let view = if plan
@@ -107,7 +108,7 @@ impl Early {
                 .field("root.path")?;
             seclude(tree, plan)
         });
-        let joined = joins.iter().find_map(Opened::user_namespace);
+        let joined = joins.iter().find_map(|join| join.of_kind(USER));
         let mut mappers = Mappers::default();
         let sources = plan.mounts.iter().map(|mount| {
             if !user && mount.idmap.is_none() {

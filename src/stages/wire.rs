@@ -21,6 +21,8 @@ const PACKET: usize = 4096;
 pub(crate) enum ToChild {
     /// The id maps of the new user namespace are written.
     Mapped = 1,
+    /// The network devices are in the container's namespace.
+    DevicesMoved,
     /// prestart and createRuntime hooks are through.
     HooksDone,
     /// All limits hold and the state is written: become the container.

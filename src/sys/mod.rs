@@ -10,6 +10,7 @@ pub(crate) mod fd;
 pub(crate) mod keys;
 pub(crate) mod mount;
 pub(crate) mod net;
+pub(crate) mod netlink;
 pub(crate) mod pidfd;
 pub(crate) mod program;
 pub(crate) mod reap;

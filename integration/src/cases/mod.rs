@@ -27,6 +27,7 @@ mod list;
 mod mounts;
 mod names;
 mod namespaces;
+mod netdevices;
 mod notify;
 mod options;
 mod process;
@@ -49,6 +50,7 @@ pub fn all() -> Result<Vec<Case>> {
         list::cases(),
         namespaces::cases(),
         names::cases(),
+        netdevices::cases(),
         ids::cases(),
         idmap::cases(),
         rootfs::cases(),
