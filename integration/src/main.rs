@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         // The two inner layers: see `supervise`.
         ["--supervise", name] => supervise::supervise(name),
         ["--body", name] => supervise::body(name),
+        // This program again, inside a container.
+        ["--notify", text] => cases::sd_notify::say(text),
         _ => report::suite(&args),
     };
     match outcome {

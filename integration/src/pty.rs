@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -103,19 +103,20 @@ impl Receiver {
             return Err("nobody connected to the socket".into());
         }
         let (stream, _) = self.listener.accept()?;
-        receive(&stream)
+        receive(stream)
     }
 }
 
-fn receive(stream: &UnixStream) -> Result<(String, OwnedFd)> {
-    if !readable(stream)? {
+/// The next message of a stream or datagram socket and the descriptor that came with it.
+pub fn receive(stream: impl AsFd) -> Result<(String, OwnedFd)> {
+    if !readable(&stream)? {
         return Err("nothing was sent over the socket".into());
     }
     let mut bytes = vec![0; 65536];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut bytes)];
-    let count = recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let count = recvmsg(&stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
     let mut fds = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,

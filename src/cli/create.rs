@@ -51,6 +51,11 @@ pub(super) struct CreateArgs {
     pub(super) ids: Vec<String>,
 }
 
+/// The socket of a supervisor that waits for readiness.
+pub(super) fn supervisor() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
+}
+
 impl CreateArgs {
     pub(super) fn bundle(&self) -> Result<PathBuf> {
         match absolute(self.bundle.as_ref())? {
@@ -67,6 +72,7 @@ impl CreateArgs {
             console_socket: absolute(self.console_socket.as_ref())?,
             pidfd_socket: absolute(self.pidfd_socket.as_ref())?,
             pid_file: absolute(self.pid_file.as_ref())?,
+            notify_socket: supervisor(),
             ..globals.wishes()
         })
     }

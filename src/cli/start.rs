@@ -1,6 +1,7 @@
 //! `start`: lets a created container run its program.
 #![forbid(unsafe_code)]
 
+use super::create::supervisor;
 use super::{Entry, args, only_id};
 use clap::Args;
 
@@ -11,7 +12,8 @@ pub(super) const COMMAND: Entry = Entry::new::<StartArgs>(
     |matches, globals| {
         let said: StartArgs = args(matches)?;
         let id = only_id(&said.ids, "start", globals)?;
-        globals.store.find(id)?.start().map(|()| 0)
+        let container = globals.store.find(id)?;
+        container.start_for(supervisor().as_deref()).map(|()| 0)
     },
 );
 

@@ -16,6 +16,7 @@ use crate::plan::{Plan, ProcessPlan};
 use crate::run::console;
 use crate::run::foreground::{Foreground, Options};
 use crate::run::hooks::Kind;
+use crate::run::notify::{self, Proxy};
 use crate::stages::parent::{self, Child, Midwife, StateForHooks};
 use crate::stages::prepare::Prepared;
 use crate::sys::signal;
@@ -46,9 +47,16 @@ pub fn run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<i3
         .within(Doing::Run)
         .on(id)?;
     let Some(foreground) = made.foreground.take() else {
+        if let Some(proxy) = made.proxy.take()
+            && let Err(error) = proxy.finish(made.child.pidfd(), made.child.pid)
+        {
+            // The container runs; that its supervisor does not listen is no reason to end it.
+            log::warning(&error);
+        }
         return Ok(0);
     };
     let status = foreground
+        .notifying(made.proxy.take())
         .wait(made.child.pid, made.child.pidfd())
         .within(Doing::Run)
         .on(id);
@@ -65,6 +73,7 @@ struct Made {
     container: Container,
     child: Child,
     foreground: Option<Foreground>,
+    proxy: Option<Proxy>,
 }
 
 fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<Made> {
@@ -84,7 +93,10 @@ fn made_to_run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Resul
 fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) -> Result<Made> {
     let host = Host::new();
     let bundle = Bundle::open(bundle)?;
-    let config = bundle.config()?;
+    let mut config = bundle.config()?;
+    if wishes.notify_socket.is_some() {
+        notify::add_to(&mut config, &store.path().join(id).join(notify::DIR));
+    }
     let mut warnings = Vec::new();
     let plan = Plan::new(id, &bundle.dir, &config, wishes, &host, &mut warnings)?;
     tell(&plan.process, &warnings);
@@ -93,6 +105,16 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
     let (console, mut foreground) = other_ends(wishes, &plan.process, !creates, subreaper)?;
     let slot = store.reserve(id)?;
     slot.keep_config(&bundle.bytes)?;
+    let proxy = match &wishes.notify_socket {
+        Some(supervisor) => {
+            let dir = slot.dir().make_dir(notify::DIR)?;
+            // With `create`, it is `start` that listens.
+            (!creates)
+                .then(|| Proxy::bind(dir.as_fd(), supervisor))
+                .transpose()?
+        }
+        None => None,
+    };
     let gate = creates.then(|| slot.make_fifos()).transpose()?;
     let mut state = new_state(id, &bundle, &config, &plan, wishes);
     // Before anything is made that `delete` would have to find if we were killed.
@@ -128,6 +150,7 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
         container,
         child,
         foreground,
+        proxy,
     })
 }
 

@@ -39,7 +39,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
     let init = running_init(container, request)?;
     let bytes = container.dir().config()?.unwrap_or_default();
     let config: Config = parse(&bytes, "config.json")?;
-    let process = asked_process(&config, request)?;
+    let process = asked_process(state, &config, request)?;
     let host = Host::new();
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(&process, &config, None, wishes, &host, &mut warnings)?;
@@ -91,7 +91,7 @@ fn running_init(container: &Container, request: &ExecRequest) -> Result<OwnedFd>
     init.doing(Doing::FindContainer).on(container.id())
 }
 
-fn asked_process(config: &Config, request: &ExecRequest) -> Result<Process> {
+fn asked_process(state: &State, config: &Config, request: &ExecRequest) -> Result<Process> {
     if let Some(path) = &request.process {
         let bytes = std::fs::read(path)
             .doing(Doing::ReadConfig)
@@ -102,7 +102,15 @@ fn asked_process(config: &Config, request: &ExecRequest) -> Result<Process> {
         }
         return Ok(process);
     }
-    let process = config.process.clone().unwrap_or_default();
+    // As runc: what the bundle says today, where it can still be read.
+    let today = std::fs::read(state.bundle.join("config.json")).ok();
+    let today: Option<Config> = today
+        .map(|bytes| parse(&bytes, "config.json"))
+        .transpose()?;
+    let process = today
+        .and_then(|config| config.process)
+        .or_else(|| config.process.clone())
+        .unwrap_or_default();
     // The first process's own: they say nothing of another one.
     let process = Process {
         oom_score_adj: None,

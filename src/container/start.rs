@@ -8,11 +8,13 @@ use super::Container;
 use super::status::Status;
 use super::store::{EXEC_FIFO, OUTCOME_FIFO, missing};
 use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::run::notify::{self, Proxy};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{read, write};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Why a container of that status cannot be started, in runc's words.
@@ -23,6 +25,10 @@ fn refusal(status: Status) -> Option<String> {
         Status::Running => Some("cannot start an already running container".into()),
         other => Some(format!("cannot start a container in the {other} state")),
     }
+}
+
+fn refusal_of(container: &Container) -> Option<String> {
+    container.status().ok().and_then(refusal)
 }
 
 impl Container {
@@ -55,6 +61,29 @@ impl Container {
             crate::log::warning(&error);
         }
         done
+    }
+
+    /// [`start`](Self::start) for a supervisor that listens at `$NOTIFY_SOCKET`, whose socket `create`
+    /// knew of, too: returns once the program is ready, or gone.
+    ///
+    /// # Errors
+    /// As `start`; and there can be no socket for the container, or none is at the other end.
+    pub fn start_for(&self, supervisor: Option<&OsStr>) -> Result<()> {
+        let Some(supervisor) = supervisor.filter(|_| refusal_of(self).is_none()) else {
+            return self.start();
+        };
+        let dir = self
+            .dir()
+            .open(notify::DIR, OFlag::O_PATH | OFlag::O_DIRECTORY)
+            .doing(Doing::Notify)
+            .on(self.id())
+            .hint("NOTIFY_SOCKET was not set when the container was created")?;
+        let proxy = Proxy::bind(dir.as_fd(), supervisor)?;
+        self.start()?;
+        match self.init()? {
+            Some(init) => proxy.finish(init.as_fd(), self.state().pid),
+            None => Ok(()),
+        }
     }
 
     /// Tells init to go on and waits until it has, or says why it cannot.

@@ -295,6 +295,14 @@ impl StateDir {
             .on(&self.id)
     }
 
+    /// Makes a directory in there, for the container to see, and opens it.
+    pub(super) fn make_dir(&self, name: &str) -> Result<OwnedFd> {
+        mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755))
+            .and_then(|()| self.open(name, OFlag::O_PATH | OFlag::O_DIRECTORY))
+            .doing(Doing::WriteState)
+            .on(&self.id)
+    }
+
     /// Removes a file; gone already is fine.
     pub(super) fn unlink(&self, name: &str) -> Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {

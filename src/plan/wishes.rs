@@ -1,6 +1,7 @@
 //! What the command line asks beyond config.json: options that bend a plan.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Options of `create`, `run` and `exec` that reach the plan. Paths are absolute: the process
@@ -29,6 +30,8 @@ pub struct Wishes {
     pub keep: bool,
     /// `--no-subreaper`: do not adopt the container's orphans while in the foreground.
     pub no_subreaper: bool,
+    /// `$NOTIFY_SOCKET` of a supervisor, for `create`, `run` and their `start` to pass readiness on to.
+    pub notify_socket: Option<OsString>,
     /// For `exec`: socket activation is the first process's.
     pub joins: bool,
     /// `--debug`: say more in the log.

@@ -14,14 +14,14 @@ pub(crate) struct PassedFds {
 }
 
 impl PassedFds {
-    /// LISTEN_FDS counts when LISTEN_PID is ours, or not said: an engine may set it for us.
+    /// LISTEN_FDS counts when LISTEN_PID is ours (sd_listen_fds(3)), and for a container only.
     pub(crate) fn plan(wishes: &Wishes) -> Result<Self> {
         let number = |name: &str| {
             std::env::var(name)
                 .ok()
                 .and_then(|text| text.parse::<u32>().ok())
         };
-        let for_us = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
+        let for_us = number("LISTEN_PID") == Some(std::process::id());
         let listen = number("LISTEN_FDS").filter(|_| for_us && !wishes.joins);
         let listen = listen
             .and_then(|count| u16::try_from(count).ok())

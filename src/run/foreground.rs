@@ -9,6 +9,7 @@
 use crate::error::{Act, Doing, Explain, Result};
 use crate::run::console;
 use crate::run::host_terminal::HostTerminal;
+use crate::run::notify::Proxy;
 use crate::run::relay::{End, Relay};
 use crate::sys::reap::{self, Exit};
 use crate::sys::{pidfd, signal, tty};
@@ -39,12 +40,14 @@ pub(crate) struct Foreground {
     socket: Option<(OwnedFd, Option<OwnedFd>)>,
     host: Option<HostTerminal>,
     relay: Option<Relay>,
+    notify: Option<Proxy>,
 }
 
 /// What poll woke us for.
 enum Event {
     Signal,
     Exit,
+    Notify,
     Stdio(End),
 }
 
@@ -75,7 +78,13 @@ impl Foreground {
             socket,
             host,
             relay: None,
+            notify: None,
         })
+    }
+
+    /// Passes readiness on, too. We are the process to watch then, for we stay.
+    pub(crate) fn notifying(self, notify: Option<Proxy>) -> Self {
+        Self { notify, ..self }
     }
 
     /// The container's end of the console socket, once. The parent must close it after the clone:
@@ -133,6 +142,10 @@ impl Foreground {
                 let exit = match event {
                     Event::Signal => self.pass_signals(pid, init).doing(Doing::Await)?,
                     Event::Exit => reap::try_wait(init).doing(Doing::Await).on(pid)?,
+                    Event::Notify => {
+                        self.pass_readiness();
+                        None
+                    }
                     Event::Stdio(end) => {
                         if let Some(relay) = &mut self.relay {
                             relay.serve(end);
@@ -155,6 +168,10 @@ impl Foreground {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(init, PollFlags::POLLIN),
         ];
+        if let Some(notify) = &self.notify {
+            events.push(Event::Notify);
+            fds.push(PollFd::new(notify.socket(), PollFlags::POLLIN));
+        }
         for (end, fd, flags) in wants {
             events.push(Event::Stdio(end));
             fds.push(PollFd::new(fd, flags));
@@ -175,6 +192,16 @@ impl Foreground {
         Ok(ready
             .filter_map(|(event, ready)| ready.then_some(event))
             .collect())
+    }
+
+    fn pass_readiness(&mut self) {
+        let pid = std::process::id().cast_signed();
+        if let Some(notify) = &mut self.notify
+            && let Err(error) = notify.serve(pid)
+        {
+            crate::log::warning(&error);
+            self.notify = None;
+        }
     }
 
     /// Back in the foreground of the user's terminal, or maybe: set it up again.

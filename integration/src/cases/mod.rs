@@ -36,6 +36,7 @@ mod rlimits;
 mod rootfs;
 mod run;
 mod runtimetest;
+pub mod sd_notify;
 mod seccomp;
 mod user;
 
@@ -69,6 +70,7 @@ pub fn all() -> Result<Vec<Case>> {
         fds::cases(),
         leaks::cases(),
         hooks::cases(),
+        sd_notify::cases(),
         limits::cases(),
         exec::cases(),
         exec_process::cases(),
