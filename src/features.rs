@@ -23,7 +23,7 @@ pub const SPEC_VERSION: &str = "1.3.0";
 pub const RUNC_VERSION: &str = "1.5.0";
 
 /// Whether cgroups can be made through systemd.
-const SYSTEMD: bool = false;
+const SYSTEMD: bool = true;
 
 /// Whether `checkpoint` and `restore` are there.
 const CHECKPOINT: bool = false;

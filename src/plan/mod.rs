@@ -158,7 +158,7 @@ impl Plan {
                 &config.linux.cgroups_path,
                 id,
                 config.linux.resources.as_ref(),
-                wishes.systemd_cgroup,
+                wishes.systemd_cgroup.then_some(&config.annotations),
                 rootless,
             )?,
             hooks: Hooks::plan(config)?,

@@ -146,7 +146,13 @@ impl Mount {
         self.destination == "/dev" && self.is_bind()
     }
 
-    /// Whether making it needs the cgroup namespace, and the process in its cgroup.
+    /// Whether making it needs the process to be in its cgroup: for the cgroup namespace, or
+    /// because the memory that it takes is the container's.
+    pub(crate) fn needs_cgroup(&self) -> bool {
+        self.is_cgroup() || self.options.copy_up
+    }
+
+    /// Whether it shows the container's cgroup.
     pub(crate) fn is_cgroup(&self) -> bool {
         self.kind == Kind::Cgroup
     }

@@ -17,6 +17,7 @@ use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs in the child of the clone, and never returns.
@@ -33,6 +34,7 @@ pub(crate) fn run(
         entry,
         state,
         channel: &channel,
+        settled: Cell::new(false),
     };
     match init.make() {
         Ok((console, state)) => {
@@ -56,6 +58,8 @@ struct Init<'a> {
     entry: Option<&'a Entry<'a>>,
     state: &'a HookState,
     channel: &'a ChildEnd,
+    /// We are in our cgroup and its namespace.
+    settled: Cell<bool>,
 }
 
 impl Init<'_> {
@@ -94,7 +98,9 @@ impl Init<'_> {
         if !namespaces.need_bridge() {
             namespaces::join(&self.prepared.joins, PID | USER)?;
         }
-        self.settle_cgroup()?;
+        if !self.prepared.cgroup.awaits_process() {
+            self.settle_cgroup()?;
+        }
         if let Some(name) = keyring {
             keyring::join(name)?;
         }
@@ -110,6 +116,7 @@ impl Init<'_> {
         let console = if namespaces.has(MOUNT) {
             self.build(callers)?
         } else {
+            self.settle_cgroup()?;
             sysctls_through_own_procfs(sysctls)?;
             pivot::change_root(&self.plan.root.c_path)?;
             None
@@ -124,8 +131,15 @@ impl Init<'_> {
         Ok((console, state.transpose()?))
     }
 
-    /// Makes our cgroup the root of the cgroup namespace.
+    /// Makes our cgroup the root of the cgroup namespace, once; waits for systemd if it has yet to
+    /// put us there.
     fn settle_cgroup(&self) -> Result<()> {
+        if self.settled.replace(true) {
+            return Ok(());
+        }
+        if self.prepared.cgroup.awaits_process() {
+            self.channel.await_message(ToChild::Placed)?;
+        }
         if self.plan.namespaces.new & CGROUP != 0 {
             unshare(CGROUP)
                 .doing(Doing::CreateNamespaces)
@@ -162,11 +176,15 @@ impl Init<'_> {
         }
         for (index, mount) in mounts.iter().enumerate() {
             let source = sources.get_mut(index).and_then(Option::take);
+            if mount.needs_cgroup() {
+                self.settle_cgroup()?;
+            }
             mount.mount(&root, source, &self.prepared.view)?;
         }
         if let Some(devices) = devices {
             devices.make(&root)?;
         }
+        self.settle_cgroup()?;
         if [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer]
             .iter()
             .any(|kind| hooks.has(*kind))

@@ -12,7 +12,7 @@
 //!  |<-- Bridged{pid, pidfd} ---- exit
 //! move network devices           DevicesMoved --------------> enter the cgroup (v1), then its
 //! limits, oom score (meanwhile)   (only if there are any)      namespace; keyring, names, lo up
-//!                                                              root, mounts, /dev
+//! systemd: make the scope        Placed (only with systemd) -> root, mounts, /dev
 //! prestart, createRuntime <----- WantHooks ------------------  (only if there are such hooks)
 //!                                HooksDone ----------------->  createContainer hooks
 //!                                                              console, sysctl, read-only, masks

@@ -16,6 +16,7 @@ use crate::sys::{pidfd, program};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// A process that is becoming a container's. Dropped before [`release`](Self::release), it is
 /// killed and reaped.
@@ -150,6 +151,13 @@ impl Child {
         }
         self.move_devices(plan, prepared)?;
         // While the child makes its mounts.
+        if cgroup.awaits_process() {
+            if let Err(error) = cgroup.put_in(&plan.cgroup, self.pid) {
+                // A child that failed meanwhile knows better why it could not be placed.
+                return Err(self.last_words().unwrap_or(error));
+            }
+            self.channel.send(ToChild::Placed)?;
+        }
         cgroup.apply_limits(&plan.cgroup)?;
         self.finish(&plan.process, Some((cgroup, &plan.cgroup)), midwife)
     }
@@ -235,6 +243,17 @@ impl Child {
             None if may_end => Ok(None),
             None => Err(self.death(cgroup)),
             message => Ok(message),
+        }
+    }
+
+    /// The failure that a child has told, if it is dead already.
+    fn last_words(&self) -> Option<Error> {
+        if pidfd::wait(self.pidfd.as_fd(), Duration::ZERO) != Ok(true) {
+            return None;
+        }
+        match self.channel.receive() {
+            Ok(Some(FromChild::Failed(error))) => Some(error),
+            _ => None,
         }
     }
 

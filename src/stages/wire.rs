@@ -23,6 +23,8 @@ pub(crate) enum ToChild {
     Mapped = 1,
     /// The network devices are in the container's namespace.
     DevicesMoved,
+    /// systemd has put the child into its cgroup.
+    Placed,
     /// prestart and createRuntime hooks are through.
     HooksDone,
     /// All limits hold and the state is written: become the container.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 /// The numbers of `parts`, each `7` or `0-3` and below `most`, as a bit mask in words.
-pub(super) fn parse<'a>(parts: impl Iterator<Item = &'a str>, most: usize) -> Option<Vec<u64>> {
+pub(crate) fn parse<'a>(parts: impl Iterator<Item = &'a str>, most: usize) -> Option<Vec<u64>> {
     let mut words = vec![0u64; 16];
     for part in parts.map(str::trim) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

@@ -3,7 +3,7 @@
 
 pub(crate) mod affinity;
 pub(crate) mod ioprio;
-mod list;
+pub(crate) mod list;
 pub(crate) mod mempolicy;
 pub(crate) mod personality;
 pub(crate) mod scheduler;

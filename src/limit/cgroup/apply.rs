@@ -3,7 +3,7 @@
 
 use super::dir::Dir;
 use super::resources::{Limits, Mercy, Write};
-use super::{Cgroup, CgroupPlan, Spot, devices, is_refusal, missing, unjoined};
+use super::{Cgroup, CgroupPlan, Spot, devices, is_refusal, missing, systemd, unjoined};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::host::in_user_namespace;
 use nix::errno::Errno;
@@ -15,10 +15,23 @@ impl Cgroup {
     /// Writes the limits.
     pub(crate) fn apply_limits(&self, plan: &CgroupPlan) -> Result<()> {
         self.check_usage(&plan.limits)?;
-        let written =
-            matches!(self, Self::V1(groups) if groups.fresh) && !matches!(plan.spot, Spot::There);
+        let there = matches!(plan.spot, Spot::There);
+        let Self::Systemd(unit) = self else {
+            return self.write_limits(&plan.limits.writes, there);
+        };
+        if !there {
+            return unit.files().write_limits(&plan.limits.writes, there);
+        }
+        let mut writes = plan.limits.writes.clone();
+        systemd::round(&mut writes);
+        unit.update(&writes)?;
+        unit.files().write_limits(&writes, there)
+    }
+
+    fn write_limits(&self, writes: &[Write], there: bool) -> Result<()> {
+        let written = matches!(self, Self::V1(groups) if groups.fresh) && !there;
         let mut later = Vec::new();
-        for write in &plan.limits.writes {
+        for write in writes {
             if written && Limits::is_early(write) {
                 continue;
             }
@@ -49,6 +62,7 @@ impl Cgroup {
 
     fn apply_devices(&self, policy: &devices::Policy) -> Result<()> {
         match self {
+            Self::Systemd(unit) => unit.files().apply_devices(policy),
             // A new cgroup has no filter, which allows everything already.
             Self::V2(group) if group.fresh && policy.allows_all() => Ok(()),
             Self::V2(group) => {

@@ -133,6 +133,30 @@ impl Policy {
         self.default && self.rules.iter().all(|rule| rule.allow)
     }
 
+    /// The same as systemd's `DeviceAllow=` has it, in pairs of a device and an access; `None` if
+    /// that cannot say all of it.
+    pub(super) fn allowed(&self) -> Option<Vec<(String, String)>> {
+        let mut allowed = Vec::new();
+        for Rule { on, access, allow } in &self.rules {
+            for (kind, name) in [(Kind::Block, "block"), (Kind::Char, "char")] {
+                if on.kind.is_some_and(|one| one != kind) {
+                    continue;
+                }
+                let device = match (on.major, on.minor) {
+                    (Some(major), Some(minor)) => format!("/dev/{name}/{major}:{minor}"),
+                    (Some(major), None) => format!("{name}-{major}"),
+                    (None, None) => format!("{name}-*"),
+                    (None, Some(_)) => return None,
+                };
+                allowed.push((device, letters(*access)));
+            }
+            if !allow {
+                return None;
+            }
+        }
+        (!self.default).then_some(allowed)
+    }
+
     /// The filter program for v2.
     ///
     /// Its argument is `struct bpf_cgroup_dev_ctx { u32 access_type, major, minor }`, with the
@@ -255,15 +279,15 @@ fn line(on: Match, access: u8) -> String {
         None => 'a',
     };
     let number = |number: Option<u32>| number.map_or("*".into(), |number| number.to_string());
-    let mut line = format!("{kind} {}:{} ", number(on.major), number(on.minor));
-    let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
-    line.extend(
-        letters
-            .iter()
-            .filter(|(bit, _)| access & bit != 0)
-            .map(|(_, letter)| letter),
-    );
-    line
+    let (major, minor) = (number(on.major), number(on.minor));
+    format!("{kind} {major}:{minor} {}", letters(access))
+}
+
+/// `rwm`, or those of them.
+fn letters(access: u8) -> String {
+    let all = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
+    let held = all.iter().filter(|(bit, _)| access & bit != 0);
+    held.map(|(_, letter)| letter).collect()
 }
 
 /// A rule as the spec writes it: absent and -1 numbers are wildcards, no access is all of it.

@@ -22,6 +22,9 @@ pub(crate) struct Doors<'a> {
 impl Cgroup {
     /// Opens the way in for a child that is about to be cloned.
     pub(crate) fn doors(&self) -> Result<Doors<'_>> {
+        if let Self::Systemd(unit) = self {
+            return unit.files().doors();
+        }
         let mut doors = Doors {
             into: None,
             tasks: Vec::new(),
@@ -47,7 +50,7 @@ impl Cgroup {
                     }
                 }
             }
-            Self::Unmanaged => {}
+            Self::Systemd(_) | Self::Unmanaged => {}
         }
         Ok(doors)
     }

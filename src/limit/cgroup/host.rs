@@ -176,6 +176,11 @@ impl Own {
         proc_file("/proc/self/cgroup").map(Self)
     }
 
+    /// The same of another process.
+    pub(super) fn of_process(pid: i32) -> Result<Self> {
+        proc_file(&format!("/proc/{pid}/cgroup")).map(Self)
+    }
+
     /// For tests: as if procfs had said this.
     #[cfg(test)]
     pub(super) fn of(text: &str) -> Self {

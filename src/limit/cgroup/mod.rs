@@ -3,7 +3,6 @@
 //!
 //! [`CgroupPlan`] decides and touches nothing; [`Cgroup`] is what exists; [`Record`] finds it
 //! again. A new process gets in by itself, through [`Doors`].
-//! The systemd driver will be one more arm of [`Cgroup`] and of its plan.
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -13,6 +12,7 @@ mod doors;
 mod host;
 mod path;
 mod resources;
+pub mod systemd;
 mod v1;
 mod v2;
 mod view;
@@ -40,6 +40,8 @@ pub(crate) struct CgroupPlan {
     limits: Limits,
     /// `None` leaves the rules as they are.
     devices: Option<devices::Policy>,
+    /// Made through systemd.
+    unit: Option<systemd::UnitPlan>,
     rootless: bool,
     /// No path was asked for: when rootless, being refused one is then no failure.
     is_default: bool,
@@ -60,6 +62,17 @@ pub struct Record {
     /// Absolute paths by controllers, as runc's `cgroup_paths`: the key is empty for v2.
     #[serde(default)]
     paths: BTreeMap<String, String>,
+    /// The scope that it belongs to, if systemd made it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    unit: String,
+    /// The scope is of the user's own systemd.
+    #[serde(default, skip_serializing_if = "is_false")]
+    user: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(yes: &bool) -> bool {
+    !yes
 }
 
 impl Record {
@@ -77,35 +90,46 @@ impl Record {
 pub(crate) enum Cgroup {
     V2(v2::Group),
     V1(v1::Groups),
+    /// One of those, which systemd owns.
+    Systemd(systemd::Unit),
     /// Rootless, and nothing could be made; nothing was asked either.
     Unmanaged,
 }
 
 impl CgroupPlan {
     /// Pure apart from host facts: parses cgroupsPath, converts the limits, checks every rule.
+    /// `systemd` asks for a scope, with what the annotations say of it.
     pub(crate) fn new(
         cgroups_path: &str,
         id: &str,
         resources: Option<&Resources>,
-        systemd: bool,
+        systemd: Option<&BTreeMap<String, String>>,
         rootless: bool,
     ) -> Result<Self> {
-        if systemd {
-            return Err(
-                Error::rule(Doing::PlanCgroup, "the systemd driver is not built yet")
-                    .hint("leave out --systemd-cgroup, and give cgroupsPath as a path"),
-            );
-        }
         let nothing = Resources::default();
         let resources = resources.unwrap_or(&nothing);
-        let wanted = path::Wanted::parse(cgroups_path, id)?;
+        let mode = Mode::detect();
+        let mut limits = Limits::plan(mode, resources)?;
+        let policy = devices::Policy::plan(&resources.devices)?;
+        let mut unit = None;
+        let mut path = String::new();
+        if let Some(annotations) = systemd {
+            systemd::round(&mut limits.writes);
+            let writes = &limits.writes;
+            let user = rootless;
+            let one = systemd::UnitPlan::new(cgroups_path, id, user, annotations, writes, &policy)?;
+            path = one.path("");
+            unit = Some(one);
+        }
+        let wanted = match unit {
+            Some(_) => path::Wanted::parse(&path, id)?,
+            None => path::Wanted::parse(cgroups_path, id)?,
+        };
         let own = if wanted.is_relative() {
             Some(Own::read()?)
         } else {
             None
         };
-        let mode = Mode::detect();
-        let limits = Limits::plan(mode, resources)?;
         let spot = match mode {
             Mode::V2 => Spot::V2(wanted.on_v2(own.as_ref())?),
             Mode::V1 => {
@@ -138,7 +162,8 @@ impl CgroupPlan {
         Ok(Self {
             spot,
             limits,
-            devices: Some(devices::Policy::plan(&resources.devices)?),
+            devices: Some(policy),
+            unit,
             rootless,
             is_default: wanted.is_default(),
         })
@@ -151,6 +176,7 @@ impl CgroupPlan {
             spot: Spot::There,
             limits: Limits::plan(Mode::detect(), resources)?,
             devices: None,
+            unit: None,
             rootless: false,
             is_default: false,
         })
@@ -158,15 +184,23 @@ impl CgroupPlan {
 
     /// Where the cgroup will be, to be written down before it is made.
     pub(crate) fn record(&self) -> Record {
+        let user = self.unit.as_ref().is_some_and(|unit| unit.user);
         let paths = match &self.spot {
             Spot::There => BTreeMap::new(),
+            // Where the user's systemd keeps its units, only it knows.
+            Spot::V2(_) if user => BTreeMap::new(),
             Spot::V2(path) => BTreeMap::from([(String::new(), path.clone())]),
             Spot::V1(spots) => spots
                 .iter()
                 .map(|spot| (spot.controllers.clone(), spot.path.clone()))
                 .collect(),
         };
-        Record { paths }
+        let unit = self.unit.as_ref().map(systemd::UnitPlan::unit);
+        Record {
+            paths,
+            unit: unit.unwrap_or_default().into(),
+            user,
+        }
     }
 
     /// Makes the directories, refusing a frozen or populated cgroup. Undoes itself on failure.
@@ -176,6 +210,9 @@ impl CgroupPlan {
         let writes = &self.limits.writes;
         let cgroup = match &self.spot {
             Spot::There => return Err(Error::rule(Doing::MakeCgroup, "an update makes no cgroup")),
+            Spot::V2(_) if let Some(unit) = &self.unit => {
+                return unit.make(Cgroup::Unmanaged).map(Cgroup::Systemd);
+            }
             Spot::V2(path) => match v2::Group::make(path, writes, &mut made) {
                 Ok(group) => Cgroup::V2(group),
                 Err(error) if lenient && is_refusal(&error) => {
@@ -202,7 +239,10 @@ impl CgroupPlan {
             }
         };
         made.keep();
-        Ok(cgroup)
+        Ok(match &self.unit {
+            Some(unit) => Cgroup::Systemd(unit.make(cgroup)?),
+            None => cgroup,
+        })
     }
 }
 
@@ -210,7 +250,7 @@ impl Cgroup {
     /// The cgroup of a record; also when it is gone meanwhile.
     pub(crate) fn open(record: &Record) -> Result<Self> {
         let mut paths = record.paths();
-        Ok(match (paths.next(), paths.next()) {
+        let files = match (paths.next(), paths.next()) {
             (None, _) => Self::Unmanaged,
             (Some(("", path)), None) => Self::V2(v2::Group::open(path)?),
             _ => Self::V1(v1::Groups {
@@ -220,12 +260,25 @@ impl Cgroup {
                     .collect(),
                 fresh: false,
             }),
+        };
+        Ok(match &*record.unit {
+            "" => files,
+            unit => Self::Systemd(systemd::Unit::open(unit, record.user, files)),
         })
     }
 
     /// What [`open`](Self::open) needs.
     pub(crate) fn record(&self) -> Record {
         let paths = match self {
+            Self::Systemd(unit) => {
+                let mut record = unit.files().record();
+                if record.paths.is_empty() && unit.is_new() {
+                    record.paths.insert(String::new(), unit.path().into());
+                }
+                record.unit = unit.name().into();
+                record.user = unit.is_users();
+                return record;
+            }
             Self::V2(group) => BTreeMap::from([(String::new(), group.path.to_string())]),
             Self::V1(groups) => {
                 let branches = groups.branches.iter();
@@ -235,14 +288,31 @@ impl Cgroup {
             }
             Self::Unmanaged => BTreeMap::new(),
         };
-        Record { paths }
+        Record {
+            paths,
+            ..Record::default()
+        }
+    }
+
+    /// Whether systemd is still to put the container's process in, by [`put_in`](Self::put_in).
+    pub(crate) fn awaits_process(&self) -> bool {
+        matches!(self, Self::Systemd(unit) if unit.is_new())
+    }
+
+    /// Has systemd make the scope around the container's first process.
+    pub(crate) fn put_in(&self, plan: &CgroupPlan, pid: i32) -> Result<()> {
+        match (self, &plan.unit) {
+            (Self::Systemd(unit), Some(asked)) => unit.start(asked, pid, &plan.limits.writes),
+            _ => Ok(()),
+        }
     }
 
     /// The cgroup below this one that `exec --cgroup` names: a path for all controllers (its name
     /// empty), or paths for some. It must exist when a process enters.
     pub(crate) fn below(&self, wishes: &[(&str, &str)]) -> Result<Self> {
         let refuse = |why: String| Err(Error::rule(Doing::JoinCgroup, why));
-        let mut paths = self.record().paths;
+        let mut record = self.record();
+        let paths = &mut record.paths;
         for (controllers, sub) in wishes {
             if sub.split('/').any(|part| part == "..") {
                 return refuse(format!("bad sub cgroup path: {sub}"));
@@ -250,7 +320,7 @@ impl Cgroup {
             let sub = path::clean(sub);
             for controller in controllers.split(',') {
                 let mut known = false;
-                for (names, path) in &mut paths {
+                for (names, path) in &mut *paths {
                     let short = |name: &str| {
                         name == controller || name.strip_prefix("name=") == Some(controller)
                     };
@@ -266,12 +336,13 @@ impl Cgroup {
                 }
             }
         }
-        Self::open(&Record { paths })
+        Self::open(&record)
     }
 
     /// The directory that holds a controller's files.
     fn dir(&self, controller: &str) -> Result<Option<&Dir>> {
         match self {
+            Self::Systemd(unit) => unit.files().dir(controller),
             Self::V2(group) => Ok(group.dir.as_ref()),
             Self::V1(groups) => groups.branch(controller).map_or(Ok(None), v1::Branch::dir),
             Self::Unmanaged => Ok(None),
@@ -297,6 +368,7 @@ impl Cgroup {
     /// Stops every process in the cgroup; returns when they stand still.
     pub(crate) fn freeze(&self) -> Result<()> {
         match self {
+            Self::Systemd(unit) => unit.files().freeze(),
             Self::V2(group) => group.freeze(),
             Self::V1(groups) => groups.freeze(),
             Self::Unmanaged => {
@@ -309,6 +381,7 @@ impl Cgroup {
     /// Lets them go on.
     pub(crate) fn thaw(&self) -> Result<()> {
         match self {
+            Self::Systemd(unit) => unit.files().thaw(),
             Self::V2(group) => group.thaw(),
             Self::V1(groups) => groups.thaw(),
             Self::Unmanaged => Ok(()),
@@ -318,6 +391,7 @@ impl Cgroup {
     /// Whether this cgroup itself was frozen.
     pub(crate) fn is_frozen(&self) -> Result<bool> {
         match self {
+            Self::Systemd(unit) => unit.files().is_frozen(),
             Self::V2(group) => group.is_frozen(),
             Self::V1(groups) => groups.is_frozen(),
             Self::Unmanaged => Ok(false),
@@ -327,6 +401,7 @@ impl Cgroup {
     /// Every process in the cgroup and below it, in this process's pid namespace.
     pub(crate) fn pids(&self) -> Result<Vec<i32>> {
         match self {
+            Self::Systemd(unit) => unit.files().pids(),
             Self::V2(group) => group.dir.as_ref().map_or(Ok(Vec::new()), Dir::pids),
             Self::V1(groups) => groups.pids(),
             Self::Unmanaged => Ok(Vec::new()),
@@ -336,6 +411,7 @@ impl Cgroup {
     /// Signals every process in the cgroup and below it (SIGKILL by cgroup.kill where there is one).
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         match self {
+            Self::Systemd(unit) => unit.files().signal(signal),
             Self::V2(group) => group.signal(signal),
             Self::V1(groups) => groups.signal(signal),
             Self::Unmanaged => Ok(()),
@@ -345,6 +421,7 @@ impl Cgroup {
     /// Kills what is left, waits until empty, removes the directories bottom-up. Absent is fine.
     pub(crate) fn remove(&self) -> Result<()> {
         match self {
+            Self::Systemd(unit) => unit.remove(),
             Self::V2(group) => group.remove(),
             Self::V1(groups) => groups.remove(),
             Self::Unmanaged => Ok(()),
@@ -354,6 +431,7 @@ impl Cgroup {
     /// Whether the kernel's OOM killer has struck in here.
     pub(crate) fn oom_killed(&self) -> bool {
         let file = match self {
+            Self::Systemd(unit) => return unit.files().oom_killed(),
             Self::V2(_) => "memory.events",
             _ => "memory.oom_control",
         };

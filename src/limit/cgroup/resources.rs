@@ -492,7 +492,7 @@ fn weight(shares: u64) -> u64 {
 }
 
 /// A blkio weight (10 to 1000) as an io.weight (1 to 10000).
-fn io_weight(weight: u16) -> u64 {
+pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
 }
 

@@ -26,7 +26,7 @@ impl Scratch {
 
     fn plan(&self, json: &str) -> Result<CgroupPlan> {
         let resources: Resources = serde_json::from_str(json).unwrap();
-        CgroupPlan::new(&self.0, "id", Some(&resources), false, false)
+        CgroupPlan::new(&self.0, "id", Some(&resources), None, false)
     }
 
     fn make(&self, json: &str) -> Cgroup {
@@ -77,7 +77,7 @@ impl Cgroup {
                     .doing(Doing::JoinCgroup)
             }
             Self::V1(groups) => groups.place(pid),
-            Self::Unmanaged => Ok(()),
+            Self::Systemd(_) | Self::Unmanaged => Ok(()),
         }
     }
 
@@ -332,18 +332,11 @@ fn device_rules_hold() {
 }
 
 #[test]
-fn systemd_and_unified_on_v1_are_refused_clearly() {
-    let error = CgroupPlan::new("s:p:n", "id", None, true, false)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("the systemd driver is not built yet"),
-        "{error}"
-    );
+fn unified_on_v1_is_refused_clearly() {
     if Mode::detect() == Mode::V1 {
         let resources: Resources =
             serde_json::from_str(r#"{"unified":{"memory.max":"1"}}"#).unwrap();
-        let error = CgroupPlan::new("/x", "id", Some(&resources), false, false).unwrap_err();
+        let error = CgroupPlan::new("/x", "id", Some(&resources), None, false).unwrap_err();
         assert!(
             error.to_string().contains("invalid configuration"),
             "{error}"

@@ -73,6 +73,17 @@ impl Group {
         })
     }
 
+    /// A cgroup that systemd has just made: gives it the controllers that systemd does not know.
+    pub(super) fn adopt(path: &str, writes: &[Write]) -> Result<Self> {
+        let group = Self::open(path)?;
+        let dir = group
+            .dir
+            .as_ref()
+            .ok_or_else(|| group.gone(Doing::MakeCgroup))?;
+        group.enable(dir, writes)?;
+        Ok(group)
+    }
+
     /// Refuses a cgroup that another uses: runc's rule and words.
     fn must_be_unused(&self, dir: &Dir) -> Result<()> {
         let count = dir.pids()?.len();

@@ -13,10 +13,12 @@ impl Cgroup {
             namespaced,
             ..View::default()
         };
-        for (controllers, path) in self.record().paths() {
+        let record = self.record();
+        let alone = record.paths().count() == 1;
+        for (controllers, path) in record.paths() {
             let path = c_string(path, "linux.cgroupsPath")?;
-            match (self, controllers) {
-                (Self::V2(_), _) => view.unified = Some(path),
+            match (alone, controllers) {
+                (true, "") => view.unified = Some(path),
                 // A hybrid host's v2 tree has no place among the v1 directories.
                 (_, "") => {}
                 _ => view.legacy.push(Hierarchy {
