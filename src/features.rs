@@ -28,9 +28,6 @@ const SYSTEMD: bool = true;
 /// Whether `checkpoint` and `restore` are there.
 const CHECKPOINT: bool = false;
 
-/// Whether `linux.intelRdt` is honoured; it is refused until then.
-const INTEL_RDT: bool = false;
-
 /// Annotations whose values reach further than the container: the spec wants engines warned.
 const UNSAFE_ANNOTATIONS: &[&str] = &["bundle", "org.systemd.property.", "org.criu.config"];
 
@@ -157,9 +154,9 @@ pub fn document() -> Result<String> {
             apparmor: YES,
             selinux: YES,
             intel_rdt: IntelRdt {
-                enabled: INTEL_RDT,
-                schemata: INTEL_RDT,
-                monitoring: INTEL_RDT,
+                enabled: true,
+                schemata: true,
+                monitoring: true,
             },
             memory_policy: MemoryPolicy {
                 modes: list(mempolicy::MODES.iter().map(|(name, _)| *name)),

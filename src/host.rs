@@ -1,8 +1,9 @@
 //! Facts of this machine, each probed at most once and only when something asks.
 #![forbid(unsafe_code)]
 
+use nix::sys::statfs::{FsType, statfs};
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What this host is and has.
 #[derive(Debug, Default)]
@@ -10,6 +11,7 @@ pub struct Host {
     apparmor: OnceCell<bool>,
     selinux: OnceCell<bool>,
     in_user_ns: OnceCell<bool>,
+    resctrl: OnceCell<Option<PathBuf>>,
 }
 
 impl Host {
@@ -43,11 +45,37 @@ impl Host {
         *self.in_user_ns.get_or_init(in_user_namespace)
     }
 
+    /// Where the resctrl filesystem is mounted, if it is.
+    #[must_use]
+    pub fn resctrl(&self) -> Option<&Path> {
+        self.resctrl.get_or_init(find_resctrl).as_deref()
+    }
+
     /// Whether the runtime may not do what root on the host may.
     #[must_use]
     pub fn is_rootless(&self) -> bool {
         !nix::unistd::geteuid().is_root() || self.in_user_namespace()
     }
+}
+
+/// At its usual place, or wherever else somebody has mounted it.
+fn find_resctrl() -> Option<PathBuf> {
+    const USUAL: &str = "/sys/fs/resctrl";
+    /// RDTGROUP_SUPER_MAGIC, linux/magic.h.
+    const MAGIC: FsType = FsType(0x0765_5821);
+    if statfs(USUAL).is_ok_and(|fs| fs.filesystem_type() == MAGIC) {
+        return Some(USUAL.into());
+    }
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    resctrl_in(&table).map(PathBuf::from)
+}
+
+/// Its mount point in the text of a mountinfo (proc_pid_mountinfo(5)).
+fn resctrl_in(mountinfo: &str) -> Option<&str> {
+    let line = mountinfo
+        .lines()
+        .find(|line| line.contains(" - resctrl "))?;
+    line.split(' ').nth(4)
 }
 
 /// As [`Host::in_user_namespace`], for the rare question that has no `Host` at hand.
@@ -61,7 +89,18 @@ fn is_mapped(uid_map: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_mapped;
+    use super::{is_mapped, resctrl_in};
+
+    #[test]
+    fn resctrl_is_found_wherever_it_is_mounted() {
+        let table = "22 20 0:5 / /dev rw - devtmpfs dev rw\n\
+                     40 20 0:7 / /mnt/rdt rw,relatime shared:3 - resctrl resctrl rw\n";
+        assert_eq!(resctrl_in(table), Some("/mnt/rdt"));
+        assert_eq!(
+            resctrl_in("22 20 0:5 / /resctrl rw - tmpfs resctrl rw\n"),
+            None
+        );
+    }
 
     #[test]
     fn only_the_first_user_namespace_has_all_ids_one_to_one() {

@@ -127,6 +127,7 @@ object! {
         personality: Option<Personality>,
         time_offsets: BTreeMap<String, LinuxTimeOffset>,
         memory_policy: Option<MemoryPolicy>,
+        intel_rdt: Option<IntelRdt>,
         net_devices: BTreeMap<String, NetDevice>,
     }
 }
@@ -162,6 +163,10 @@ object! {
 object! {
     /// `linux.personality`
     Personality { domain: String, }
+}
+object! {
+    /// `linux.intelRdt`
+    IntelRdt { #[serde(rename = "closID")] clos_id: String, enable_monitoring: bool, }
 }
 object! {
     /// `linux.memoryPolicy`

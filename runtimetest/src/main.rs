@@ -37,6 +37,7 @@ mod personality;
 mod privileges;
 mod probe;
 mod processes;
+mod rdt;
 mod readonly;
 mod report;
 mod rlimits;
@@ -90,6 +91,7 @@ const PARTS: &[Part] = &[
     part("masked", masked::check),
     part("readonly", readonly::check),
     part("cgroup", cgroup::check),
+    part("rdt", rdt::check),
     part("rlimits", rlimits::check),
     part("oom", oom::check),
     part("scheduler", scheduler::check),

@@ -7,9 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs)] // every field is named and explained by the spec
 
-use oci_spec::runtime::{
-    Hooks, LinuxIdMapping, LinuxIntelRdt, LinuxNamespaceType, LinuxSeccomp, LinuxTimeOffset,
-};
+use oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxNamespaceType, LinuxSeccomp, LinuxTimeOffset};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
@@ -204,7 +202,7 @@ pub struct Linux {
     pub readonly_paths: Vec<String>,
     #[serde(deserialize_with = "null")]
     pub mount_label: String,
-    pub intel_rdt: Option<LinuxIntelRdt>,
+    pub intel_rdt: Option<IntelRdt>,
     pub memory_policy: Option<MemoryPolicy>,
     pub personality: Option<Personality>,
     #[serde(deserialize_with = "null")]
@@ -238,6 +236,27 @@ pub struct Device {
 pub struct NetDevice {
     #[serde(deserialize_with = "null")]
     pub name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IntelRdt {
+    #[serde(rename = "closID", deserialize_with = "null")]
+    pub clos_id: String,
+    #[serde(deserialize_with = "null")]
+    pub schemata: Vec<String>,
+    #[serde(deserialize_with = "null")]
+    pub l3_cache_schema: String,
+    #[serde(deserialize_with = "null")]
+    pub mem_bw_schema: String,
+    #[serde(deserialize_with = "null")]
+    pub enable_monitoring: bool,
+    /// Of 1.1 and 1.2; what `enable_monitoring` is now.
+    #[serde(rename = "enableCMT", deserialize_with = "null")]
+    pub enable_cmt: bool,
+    /// As `enable_cmt`.
+    #[serde(rename = "enableMBM", deserialize_with = "null")]
+    pub enable_mbm: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

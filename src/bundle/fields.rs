@@ -14,7 +14,7 @@ pub enum Owner {
     /// Read over, for this reason.
     Ignored(&'static str),
 }
-use Owner::{File, Ignored, Refused};
+use Owner::{File, Ignored};
 
 /// Every field of config.md and config-linux.md (runtime-spec 1.3).
 #[rustfmt::skip]
@@ -61,7 +61,7 @@ pub const FIELDS: &[(&str, Owner)] = &[
     ("/linux/resources/devices", File("limit/cgroup/devices.rs")),
     ("/linux/resources/memory/kernel", Ignored("the kernel has dropped it")),
     ("/linux/resources/memory/kernelTCP", Ignored("the kernel has dropped it")),
-    ("/linux/intelRdt", Refused("not built yet (plan/mod.rs)")),
+    ("/linux/intelRdt", File("limit/rdt.rs")),
     ("/linux/memoryPolicy", File("tune/mempolicy.rs")),
     ("/linux/sysctl", File("isolate/sysctl.rs")),
     ("/linux/seccomp", File("confine/seccomp/mod.rs")),

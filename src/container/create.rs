@@ -10,6 +10,7 @@ use crate::bundle::Bundle;
 use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::host::Host;
+use crate::limit::rdt::{Rdt, RdtPlan};
 use crate::log;
 use crate::plan::wishes::Wishes;
 use crate::plan::{Plan, ProcessPlan};
@@ -121,6 +122,7 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
     slot.record(&state)?;
     let mut prepared = Prepared::new(&plan, console, gate)?;
     state.creel.cgroup = prepared.cgroup.record();
+    state.creel.rdt = prepared.rdt.as_ref().map(Rdt::record);
     let hook_state = HookState(state.clone());
     let mut child = parent::spawn(&plan, &prepared, &hook_state)?;
     prepared.console = None;
@@ -170,6 +172,7 @@ fn new_state(id: &str, bundle: &Bundle, config: &Config, plan: &Plan, wishes: &W
             format: FORMAT,
             start_time: 0,
             cgroup: plan.cgroup.record(),
+            rdt: plan.rdt.as_ref().map(RdtPlan::record),
             namespaces: Namespaces {
                 own: names(plan.namespaces.new),
                 joined: names(plan.namespaces.joined),

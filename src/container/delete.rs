@@ -105,6 +105,9 @@ impl Container {
             _ => {}
         }
         self.release_cgroup().within(Doing::Delete).on(self.id())?;
+        if let Some(rdt) = &self.state().creel.rdt {
+            rdt.remove().within(Doing::Delete).on(self.id())?;
+        }
         let hooks = self.hooks();
         self.dir().remove()?;
         drop(lock);

@@ -68,6 +68,9 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
     };
     let mut child = spawn(&join)?;
     join.console = None;
+    if let Some(rdt) = &state.creel.rdt {
+        rdt.enter(child.pid)?;
+    }
     let mut joining = Joining {
         plan: &plan,
         state,

@@ -54,6 +54,9 @@ pub struct Private {
     /// How to find the cgroup again.
     #[serde(default)]
     pub cgroup: Record,
+    /// How to find its resource group again, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<crate::limit::rdt::Record>,
     /// The namespaces that init lives in and the runtime does not.
     #[serde(default)]
     pub namespaces: Namespaces,

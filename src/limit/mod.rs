@@ -3,4 +3,5 @@
 
 pub mod cgroup;
 pub(crate) mod oom;
+pub mod rdt;
 pub(crate) mod rlimits;

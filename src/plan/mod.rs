@@ -22,6 +22,7 @@ use crate::isolate::sysctl::Sysctls;
 use crate::isolate::time::TimeOffsets;
 use crate::limit::cgroup::CgroupPlan;
 use crate::limit::oom::OomScore;
+use crate::limit::rdt::RdtPlan;
 use crate::limit::rlimits::Rlimits;
 use crate::rootfs::devices::Devices;
 use crate::rootfs::hide::Hide;
@@ -60,6 +61,7 @@ pub(crate) struct Plan {
     pub(crate) devices: Option<Devices>,
     pub(crate) hide: Hide,
     pub(crate) cgroup: CgroupPlan,
+    pub(crate) rdt: Option<RdtPlan>,
     pub(crate) hooks: Hooks,
     pub(crate) process: ProcessPlan,
 }
@@ -129,10 +131,6 @@ impl Plan {
                 .field("mounts")
                 .hint("add {\"type\": \"mount\"} to linux.namespaces"));
         }
-        if config.linux.intel_rdt.is_some() {
-            let why = "Intel RDT is not supported yet";
-            return Err(Error::rule(Doing::CheckConfig, why).field("linux.intelRdt"));
-        }
         Labels::check_mount_label(config, host)?;
         let process = ProcessPlan::new(process, config, maps.as_ref(), wishes, host, warnings)?;
         let (maps, expected_maps) = if namespaces.joined & USER != 0 {
@@ -161,6 +159,7 @@ impl Plan {
                 wishes.systemd_cgroup.then_some(&config.annotations),
                 rootless,
             )?,
+            rdt: RdtPlan::plan(config, id, host)?,
             hooks: Hooks::plan(config)?,
             process,
             maps,

@@ -72,6 +72,7 @@ impl Init<'_> {
             expected_maps: _, // the bridge
             times: _,         // the bridge
             cgroup: _,        // prepare, the parent
+            rdt: _,           // prepare, the parent
             names,
             net_devices,
             sysctls,

@@ -149,6 +149,9 @@ impl Child {
                 _ => return Err(out_of_order()),
             }
         }
+        if let Some(rdt) = &prepared.rdt {
+            rdt.record().enter(self.pid)?;
+        }
         self.move_devices(plan, prepared)?;
         // While the child makes its mounts.
         if cgroup.awaits_process() {

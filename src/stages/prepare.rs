@@ -4,6 +4,7 @@
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{CGROUP, Opened, USER};
 use crate::limit::cgroup::Cgroup;
+use crate::limit::rdt::{Rdt, RdtPlan};
 use crate::plan::Plan;
 use crate::rootfs::cgroupfs::View;
 use crate::rootfs::idmap::Mappers;
@@ -28,6 +29,7 @@ pub(crate) struct Gate {
 pub(crate) struct Prepared {
     pub(crate) joins: Vec<Opened>,
     pub(crate) cgroup: Cgroup,
+    pub(crate) rdt: Option<Rdt>,
     pub(crate) view: View,
     /// Trees cloned with the privileges of the host's root, for a container whose root has less;
     /// empty when init clones them itself.
@@ -57,6 +59,7 @@ impl Prepared {
             .field("root.path")?;
         plan.net_devices.check()?;
         let early = Early::clone_for(plan, &joins)?;
+        let rdt = plan.rdt.as_ref().map(RdtPlan::make).transpose()?;
         let cgroup = plan.cgroup.make()?;
         let view = if plan
             .mounts
@@ -70,6 +73,7 @@ impl Prepared {
         Ok(Self {
             joins,
             cgroup,
+            rdt,
             view,
             early,
             console,
@@ -81,6 +85,9 @@ impl Prepared {
     /// The container lives: what was made for it stays.
     pub(crate) fn keep(mut self) {
         self.keep = true;
+        if let Some(rdt) = &mut self.rdt {
+            rdt.keep();
+        }
     }
 }
 
