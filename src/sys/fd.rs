@@ -7,11 +7,40 @@ use nix::errno::Errno;
 ///
 /// CVE-2024-21626: the mark is for the time in between, the closing for the last moment.
 pub(crate) fn close_from(first: u32, now: bool) -> nix::Result<()> {
+    range(first, u32::MAX, now)
+}
+
+fn range(first: u32, last: u32, now: bool) -> nix::Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     let flags = if now { 0 } else { CLOSE_RANGE_CLOEXEC };
     // SAFETY: integers only. With `now`, fds that Rust values own are closed under them: the
     // callers do that only in a process that runs nothing but execve or _exit afterwards.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })
+        .map(drop)
+        .or_else(|errno| one_by_one(first, last, now, errno))
+}
+
+/// For a container whose seccomp profile is older than close_range(2) and is on already.
+///
+/// Every fd from `first` on was closed just before the filter came, and the kernel gives new ones
+/// the lowest free number: none that was opened since is as far above `first` as this looks.
+fn one_by_one(first: u32, last: u32, now: bool, refused: Errno) -> nix::Result<()> {
+    const FAR: u32 = 1024;
+    for number in first..=last.min(first.saturating_add(FAR)) {
+        let number = number.cast_signed();
+        let done = if now {
+            // SAFETY: as for close_range above.
+            unsafe { libc::close(number) }
+        } else {
+            // SAFETY: fcntl F_SETFD takes integers only.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }
+        };
+        match Errno::result(done) {
+            Ok(_) | Err(Errno::EBADF) => {}
+            Err(_) => return Err(refused),
+        }
+    }
+    Ok(())
 }
 
 /// Whether fd `number` is open and came from whoever started this process: all of our own are
@@ -35,8 +64,7 @@ pub(crate) fn close_all_but(first: u32, keep: &mut [u32]) -> nix::Result<()> {
     let mut next = first;
     for kept in keep.iter().copied().filter(|kept| *kept >= first) {
         if kept > next {
-            // SAFETY: as in `close_from`.
-            check(unsafe { libc::syscall(libc::SYS_close_range, next, kept - 1, 0) })?;
+            range(next, kept - 1, true)?;
         }
         next = kept + 1;
     }

@@ -31,6 +31,7 @@ cases! {
     seccomp_flags_are_accepted,
     seccomp_of_only_a_default_allow_changes_nothing,
     seccomp_does_not_hinder_the_runtime_itself,
+    a_profile_older_than_close_range_works,
 }
 
 /// Everything is allowed but what the rules say.
@@ -303,5 +304,20 @@ fn seccomp_does_not_hinder_the_runtime_itself(lab: &Lab) -> Result {
         json!({"uid": 1000, "gid": 1000, "additionalGids": [5]}),
     )?;
     same!("stdout", lab.told(&bundle)?, "end\n");
+    Ok(())
+}
+
+fn a_profile_older_than_close_range_works(lab: &Lab) -> Result {
+    // Without noNewPrivileges the filter comes early, before the runtime closes what it has open.
+    for calls in [&["close_range"][..], &["close_range", "faccessat2", "openat2"]] {
+        let script = "ls -l /proc/self/fd | wc -l";
+        let mut bundle = with(lab, script, rule(calls, "SCMP_ACT_ERRNO"))?;
+        let here = lab.told(&lab.script(script)?)?;
+        bundle.set("/process/noNewPrivileges", false)?;
+        same!("open files", lab.told(&bundle)?, here);
+        bundle.idle()?;
+        let output = lab.started(&bundle)?.sh(script)?.ok()?;
+        same!("open files of an exec", output.out, here);
+    }
     Ok(())
 }
