@@ -65,9 +65,16 @@ impl Program {
         }
         // CVE-2024-21626: a cwd reached through a leaked fd is outside of the root, and getcwd(2)
         // says so with ENOENT or "(unreachable)".
-        let inside = getcwd().is_ok_and(|path| path.is_absolute());
-        if inside {
-            return Ok(true);
+        match getcwd() {
+            Ok(path) if path.is_absolute() => return Ok(true),
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                return Err(errno)
+                    .doing(Doing::ChangeDirectory)
+                    .on(&self.cwd)
+                    .field("process.cwd")
+                    .hint("getcwd(2) must be able to tell that it is inside of the root");
+            }
         }
         Err(Error::rule(
             Doing::ChangeDirectory,

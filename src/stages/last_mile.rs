@@ -107,6 +107,8 @@ fn become_program(
     );
     keep.extend(console.iter().flat_map(Console::fds));
     close_all_but(process, &keep)?;
+    // Before a filter that may know no getcwd(2).
+    let there = process.program.enter_cwd(false)?;
     if process.no_new_privileges {
         prctl::set_no_new_privs().doing(Doing::SetNoNewPrivileges)?;
     } else {
@@ -118,7 +120,6 @@ fn become_program(
         console.take()?;
     }
     fix_stdio_owner(process.user.uid)?;
-    let there = process.program.enter_cwd(false)?;
     process.user.adopt()?;
     if !there {
         // Perhaps only the user may go there, where root was squashed by the filesystem.

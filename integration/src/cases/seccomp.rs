@@ -32,6 +32,7 @@ cases! {
     seccomp_of_only_a_default_allow_changes_nothing,
     seccomp_does_not_hinder_the_runtime_itself,
     a_profile_older_than_close_range_works,
+    a_profile_may_refuse_getcwd,
 }
 
 /// Everything is allowed but what the rules say.
@@ -309,7 +310,10 @@ fn seccomp_does_not_hinder_the_runtime_itself(lab: &Lab) -> Result {
 
 fn a_profile_older_than_close_range_works(lab: &Lab) -> Result {
     // Without noNewPrivileges the filter comes early, before the runtime closes what it has open.
-    for calls in [&["close_range"][..], &["close_range", "faccessat2", "openat2"]] {
+    for calls in [
+        &["close_range"][..],
+        &["close_range", "faccessat2", "openat2"],
+    ] {
         let script = "ls -l /proc/self/fd | wc -l";
         let mut bundle = with(lab, script, rule(calls, "SCMP_ACT_ERRNO"))?;
         let here = lab.told(&lab.script(script)?)?;
@@ -319,5 +323,14 @@ fn a_profile_older_than_close_range_works(lab: &Lab) -> Result {
         let output = lab.started(&bundle)?.sh(script)?.ok()?;
         same!("open files of an exec", output.out, here);
     }
+    Ok(())
+}
+
+fn a_profile_may_refuse_getcwd(lab: &Lab) -> Result {
+    let mut bundle = with(lab, "pwd -P; echo end", rule(&["getcwd"], "SCMP_ACT_ERRNO"))?;
+    bundle.set("/process/noNewPrivileges", false)?;
+    bundle.set("/process/cwd", "/home/user")?;
+    let told = lab.told(&bundle)?;
+    check!(told.ends_with("end\n"), "{told}");
     Ok(())
 }
