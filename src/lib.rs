@@ -25,6 +25,7 @@ pub(crate) mod tune;
 
 pub mod cli;
 pub mod container;
+pub mod supervise;
 
 pub(crate) mod sys;
 

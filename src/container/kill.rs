@@ -119,7 +119,7 @@ impl Container {
 
     /// With v1's freezer a killed process dies only when thawed. A cgroup that is gone, or was
     /// never ours to freeze, needs no thawing.
-    pub(super) fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         if let Ok(group) = Cgroup::open(&self.state().creel.cgroup)
             && group.is_frozen().unwrap_or(false)
             && let Err(error) = group.thaw()

@@ -63,6 +63,15 @@ pub(crate) fn any() -> nix::Result<Option<(i32, Exit)>> {
     }
 }
 
+/// The id of any one child of this thread that has ended; it is not reaped.
+pub(crate) fn peek() -> nix::Result<Option<i32>> {
+    let flags = libc::WNOHANG | libc::WNOWAIT | libc::__WNOTHREAD;
+    match waitid(libc::P_ALL, 0, flags) {
+        Err(Errno::ECHILD) => Ok(None),
+        other => Ok(other?.map(|(pid, _)| pid)),
+    }
+}
+
 /// See [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html).
 fn waitid(kind: libc::idtype_t, id: i32, flags: i32) -> nix::Result<Option<(i32, Exit)>> {
     let id = libc::id_t::try_from(id).map_err(|_| Errno::EINVAL)?;

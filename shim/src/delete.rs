@@ -1,0 +1,87 @@
+//! `Delete`: the end of a process, or of a container with all that is left of it.
+#![forbid(unsafe_code)]
+
+use crate::events::timestamp;
+use crate::mounts;
+use crate::process::{Container, Process, Stage, lock};
+use crate::shim::Shim;
+use crate::status::{Result, Status};
+use crate::task::bytes;
+use containerd_shim_protos::api::{DeleteRequest, DeleteResponse};
+use containerd_shim_protos::events::task::TaskDelete;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long what is written last may take to reach the client, as with the Go shim.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub fn delete(shim: &Arc<Shim>, asked: &DeleteRequest) -> Result<Vec<u8>> {
+    let container = shim.container(&asked.id)?;
+    let process = container.process(&asked.exec_id)?;
+    let _busy = lock(&process.busy);
+    if process.life().stage == Stage::Running {
+        return Err(Status::precondition("cannot delete a running process"));
+    }
+    if process.is_init() {
+        delete_container(shim, &container)?;
+    }
+    finish_io(shim, &process);
+    let said = response(&process);
+    container.forget(&process);
+    if process.is_init() {
+        let mut event = TaskDelete::new();
+        event.container_id = container.id.clone();
+        event.pid = said.pid;
+        event.exit_status = said.exit_status;
+        event.exited_at = said.exited_at.clone();
+        shim.publisher.send("/tasks/delete", "TaskDelete", &event);
+        {
+            let mut order = container.order();
+            order.gone = true;
+            order.execs.clear();
+        }
+        container.set_oom(None);
+        shim.remove(&container.id);
+        shim.watch.prune();
+    } else {
+        container.order().execs.remove(&process.exec_id);
+    }
+    bytes(&said)
+}
+
+fn delete_container(shim: &Arc<Shim>, container: &Arc<Container>) -> Result<()> {
+    let created = container.init.life().stage == Stage::Created;
+    // One that was created and never started is killed by this.
+    creel::container::delete(&container.runtime.store(), &container.id, false)?;
+    if created {
+        // Its end has not been told, and nobody waits for that any more.
+        container.order().init_ended = true;
+    }
+    // What hangs in an exec that was never deleted must not hold the root.
+    let execs: Vec<_> = container.order().execs.values().map(Arc::clone).collect();
+    for process in execs {
+        let mut io = std::mem::take(&mut process.life().io);
+        io.finish(&shim.watch, Duration::ZERO);
+    }
+    mounts::unmount_all(&container.bundle.join("rootfs"));
+    Ok(())
+}
+
+/// Lets the last output reach the client. Not under the process's lock: that may take a while.
+fn finish_io(shim: &Arc<Shim>, process: &Process) {
+    let mut io = std::mem::take(&mut process.life().io);
+    io.finish(&shim.watch, PATIENCE);
+    process.life().terminal = None;
+}
+
+fn response(process: &Process) -> DeleteResponse {
+    let life = process.life();
+    let mut said = DeleteResponse::new();
+    said.pid = u32::try_from(life.pid).unwrap_or(0);
+    if let Some(exit) = life.exit {
+        said.exit_status = exit.status;
+        said.exited_at = Some(timestamp(exit.at)).into();
+    }
+    said
+}
