@@ -138,6 +138,9 @@ fn settle(process: &Process, pid: i32, handle: OwnedFd, terminal: Option<OwnedFd
     life.handle = Some(Arc::new(handle));
     life.terminal = terminal;
     life.io = io;
+    if life.stdin_closed {
+        life.io.stdin_kept = None;
+    }
 }
 
 fn abandon(pid_file: &Path, birth: &Birth) {

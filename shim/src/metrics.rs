@@ -26,15 +26,16 @@ pub fn stats(shim: &Arc<Shim>, asked: &StatsRequest) -> Result<Vec<u8>> {
         .map(|(names, path)| (names.to_owned(), PathBuf::from(path)))
         .collect();
     let mut any = Any::new();
-    match dirs.first() {
-        None => return Err(Status::not_found("cgroup does not exist")),
-        Some((names, dir)) if names.is_empty() => {
+    match dirs.as_slice() {
+        [] => return Err(Status::not_found("cgroup does not exist")),
+        // A host with both has v2 among others, and the controllers in v1.
+        [(names, dir)] if names.is_empty() => {
             any.type_url = "io.containerd.cgroups.v2.Metrics".into();
             any.value = v2::read(dir).write_to_bytes()?;
         }
-        Some(_) => {
+        dirs => {
             any.type_url = "io.containerd.cgroups.v1.Metrics".into();
-            any.value = v1::read(&dirs).write_to_bytes()?;
+            any.value = v1::read(dirs).write_to_bytes()?;
         }
     }
     let mut said = StatsResponse::new();

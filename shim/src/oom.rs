@@ -31,15 +31,16 @@ pub struct Oom {
 impl Oom {
     /// Over the cgroup among those directories that counts memory; `None` if there is none.
     pub fn watch<'a>(paths: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>> {
+        let mut unified = None;
         for (controllers, path) in paths {
             if controllers.is_empty() {
-                return Self::v2(Path::new(path));
+                unified = Some(path);
             }
             if controllers.split(',').any(|name| name == "memory") {
                 return Self::v1(Path::new(path)).map(Some);
             }
         }
-        Ok(None)
+        unified.map_or(Ok(None), |path| Self::v2(Path::new(path)))
     }
 
     fn v1(dir: &Path) -> Result<Self> {

@@ -66,6 +66,8 @@ pub struct Life {
     pub terminal: Option<OwnedFd>,
     /// Its streams.
     pub io: Io,
+    /// Its client has no more input; said, as it may be, before the streams were there.
+    pub stdin_closed: bool,
     waiters: Vec<Reply>,
 }
 

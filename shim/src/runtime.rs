@@ -46,9 +46,7 @@ impl Runtime {
 
     /// The container, for what is done in process.
     pub fn container(&self, id: &str) -> Result<Container> {
-        self.store()
-            .find(id)
-            .map_err(|error| Status::not_found(error))
+        self.store().find(id).map_err(Status::not_found)
     }
 
     /// Starts creel and waits for it. `name` keeps the logs of calls at the same time apart.

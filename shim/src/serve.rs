@@ -26,6 +26,7 @@ pub fn serve(words: &Words) -> Result<()> {
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
+    drop(null);
     listener.set_nonblocking(true)?;
     open_log();
     set_child_subreaper(true).doing("become the subreaper")?;

@@ -20,6 +20,8 @@ use containerd_shim_protos::types::task::Status as Shown;
 use std::sync::Arc;
 
 type Answer = Result<Vec<u8>>;
+/// What answers a call.
+type Act = fn(&Arc<Shim>, &[u8]) -> Answer;
 
 /// A message's bytes, as the payload of an answer.
 pub fn bytes(message: &impl Message) -> Answer {
@@ -34,7 +36,7 @@ pub fn empty() -> Answer {
 /// Answers a call, now or from a worker.
 pub fn call(shim: &Arc<Shim>, method: &str, payload: Vec<u8>, reply: Reply) {
     // What never waits is done here and now.
-    let now: Option<fn(&Arc<Shim>, &[u8]) -> Answer> = match method {
+    let now: Option<Act> = match method {
         "State" => Some(state),
         "Connect" => Some(connect),
         "ResizePty" => Some(resize),
@@ -49,7 +51,7 @@ pub fn call(shim: &Arc<Shim>, method: &str, payload: Vec<u8>, reply: Reply) {
         "Shutdown" => return shutdown(shim, &payload, reply),
         _ => {}
     }
-    let later: fn(&Arc<Shim>, &[u8]) -> Answer = match method {
+    let later: Act = match method {
         "Create" => |shim, bytes| create::create(shim, &parse::<CreateTaskRequest>(bytes)?),
         "Start" => |shim, bytes| start::start(shim, &parse::<StartRequest>(bytes)?),
         "Delete" => |shim, bytes| delete::delete(shim, &parse::<DeleteRequest>(bytes)?),
@@ -148,7 +150,9 @@ fn close_io(shim: &Arc<Shim>, payload: &[u8]) -> Answer {
     let asked: CloseIORequest = parse(payload)?;
     let (_, process) = find(shim, &asked.id, &asked.exec_id)?;
     if asked.stdin {
-        process.life().io.stdin_kept = None;
+        let mut life = process.life();
+        life.stdin_closed = true;
+        life.io.stdin_kept = None;
     }
     empty()
 }
