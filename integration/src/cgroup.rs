@@ -6,6 +6,7 @@ use cgroups_rs::fs::MaxValue;
 use cgroups_rs::fs::blkio::BlkIoController;
 use cgroups_rs::fs::cgroup::Cgroup;
 use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::cpuacct::CpuAcctController;
 use cgroups_rs::fs::cpuset::CpuSetController;
 use cgroups_rs::fs::hierarchies;
 use cgroups_rs::fs::memory::MemController;
@@ -58,6 +59,43 @@ impl Limits {
     /// The memory reservation in bytes.
     pub fn memory_reservation(&self) -> Result<i64> {
         Ok(self.memory()?.memory_stat().soft_limit_in_bytes)
+    }
+
+    /// Memory in use, in bytes.
+    pub fn memory_usage(&self) -> Result<u64> {
+        Ok(self.memory()?.memory_stat().usage_in_bytes)
+    }
+
+    /// The most there ever was, in bytes.
+    pub fn memory_peak(&self) -> Result<u64> {
+        if self.v2() {
+            return Ok(self.file("memory", "memory.peak")?.parse()?);
+        }
+        Ok(self.memory()?.memory_stat().max_usage_in_bytes)
+    }
+
+    /// Page faults so far.
+    pub fn page_faults(&self) -> Result<u64> {
+        Ok(self.memory()?.memory_stat().stat.pgfault)
+    }
+
+    /// Processor time so far, in nanoseconds.
+    pub fn cpu_usage(&self) -> Result<u64> {
+        if !self.v2() {
+            let cpuacct: &CpuAcctController = self.cgroup.controller_of().ok_or("no cpuacct")?;
+            return Ok(cpuacct.cpuacct().usage);
+        }
+        let stat = self.cpu()?.cpu().stat;
+        let line = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
+        Ok(line.ok_or("no usage_usec")?.trim().parse::<u64>()? * 1000)
+    }
+
+    /// How many tasks there are.
+    pub fn pids_now(&self) -> Result<u64> {
+        let pids: &PidController = self.cgroup.controller_of().ok_or("no pids controller")?;
+        Ok(pids.get_pid_current()?)
     }
 
     /// Swap: on v1 the limit of memory and swap together.

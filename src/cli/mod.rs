@@ -3,6 +3,8 @@
 
 mod create;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod features;
 mod globals;
@@ -10,11 +12,14 @@ mod help;
 mod kill;
 mod list;
 mod pause;
+mod ps;
 mod resume;
 mod run;
+mod size;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use crate::error::{Act, Doing, Error, Result};
 use crate::log;
@@ -62,18 +67,21 @@ impl Entry {
 /// line says is read by the sealed copy.
 const SEALED: [&str; 3] = ["create", "run", "exec"];
 
-const COMMANDS: [Entry; 12] = [
+const COMMANDS: [Entry; 15] = [
     create::COMMAND,
     delete::COMMAND,
+    events::COMMAND,
     exec::COMMAND,
     kill::COMMAND,
     list::COMMAND,
     pause::COMMAND,
+    ps::COMMAND,
     resume::COMMAND,
     run::COMMAND,
     spec::COMMAND,
     start::COMMAND,
     state::COMMAND,
+    update::COMMAND,
     features::COMMAND,
 ];
 

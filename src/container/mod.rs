@@ -9,12 +9,15 @@ pub mod id;
 mod kill;
 pub mod list;
 mod pause;
+pub mod ps;
 pub mod request;
 pub mod slot;
 mod start;
 pub mod state;
+pub mod stats;
 pub mod status;
 pub mod store;
+mod update;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ pub use list::list;
 pub use request::ExecRequest;
 pub use slot::Slot;
 pub use state::State;
+pub use stats::Event;
 pub use status::Status;
 pub use store::Store;
 

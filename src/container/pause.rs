@@ -38,7 +38,7 @@ impl Container {
     }
 
     /// Its status under the lock, if it has not been deleted meanwhile.
-    fn current_status(&self) -> Result<Status> {
+    pub(super) fn current_status(&self) -> Result<Status> {
         self.dir()
             .state()?
             .ok_or_else(|| store::missing(self.id()))?;

@@ -1,6 +1,7 @@
 //! Where containers are remembered: one directory each below the state root.
 //!
-//! `<root>/<id>/` holds `state.json`, `config.json`, `lock`, and until `start` the two fifos.
+//! `<root>/<id>/` holds `state.json`, `config.json`, `lock`, until `start` the two fifos, and after
+//! `update` its `resources.json`.
 //! Every act on it is relative to a directory descriptor. The root is trusted: it is ours, on a
 //! tmpfs, so nothing is ever synced.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 pub(super) const STATE: &str = "state.json";
 pub(super) const CONFIG: &str = "config.json";
+pub(super) const RESOURCES: &str = "resources.json";
 pub(super) const EXEC_FIFO: &str = "exec.fifo";
 pub(super) const OUTCOME_FIFO: &str = "outcome.fifo";
 const LOCK: &str = "lock";
@@ -235,6 +237,14 @@ impl StateDir {
     /// It cannot be read.
     pub fn config(&self) -> Result<Option<Vec<u8>>> {
         self.read(CONFIG)
+    }
+
+    /// The limits that `update` left in force; `None` if there was none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn resources(&self) -> Result<Option<Vec<u8>>> {
+        self.read(RESOURCES)
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {

@@ -12,6 +12,7 @@ mod docker;
 mod engine_containerd;
 mod engine_podman;
 mod errors;
+mod events;
 mod exec;
 mod exec_process;
 mod fds;
@@ -32,12 +33,14 @@ mod notify;
 mod options;
 mod process;
 mod propagation;
+mod ps;
 mod rlimits;
 mod rootfs;
 mod run;
 mod runtimetest;
 pub mod sd_notify;
 mod seccomp;
+mod update;
 mod user;
 
 /// All cases, in the order they run.
@@ -72,6 +75,9 @@ pub fn all() -> Result<Vec<Case>> {
         hooks::cases(),
         sd_notify::cases(),
         limits::cases(),
+        update::cases(),
+        events::cases(),
+        ps::cases(),
         exec::cases(),
         exec_process::cases(),
         docker::cases(),

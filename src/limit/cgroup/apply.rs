@@ -31,12 +31,17 @@ impl Cgroup {
     fn write_limits(&self, writes: &[Write], there: bool) -> Result<()> {
         let written = matches!(self, Self::V1(groups) if groups.fresh) && !there;
         let mut later = Vec::new();
+        // A container that lives gets all of an update or nothing; a new one is not kept anyway.
+        let mut before = Before::default();
         for write in writes {
             if written && Limits::is_early(write) {
                 continue;
             }
             let dir = self.dir(&write.controller)?;
             let dir = dir.ok_or_else(|| unjoined(write, "the cgroup is not there"))?;
+            if there {
+                before.note(dir, write);
+            }
             write_one(dir, write, &mut later)?;
         }
         for write in later {
@@ -44,6 +49,7 @@ impl Cgroup {
                 write_again(dir, write)?;
             }
         }
+        before.0.clear();
         Ok(())
     }
 
@@ -113,6 +119,30 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+}
+
+/// The values of an update's files before it: dropped, they are in force again, newest first.
+#[derive(Default)]
+struct Before<'a>(Vec<(&'a Dir, &'a str, String)>);
+
+impl<'a> Before<'a> {
+    /// Files with a line per device cannot be written back in one piece, and are left out.
+    fn note(&mut self, dir: &'a Dir, write: &'a Write) {
+        if let Ok(text) = dir.read(&write.file)
+            && text.lines().count() == 1
+        {
+            self.0.push((dir, &write.file, text));
+        }
+    }
+}
+
+impl Drop for Before<'_> {
+    fn drop(&mut self) {
+        for (dir, file, text) in self.0.iter().rev() {
+            // The failure that led here is the one to tell.
+            dir.write(file, text.trim_end()).unwrap_or_default();
+        }
     }
 }
 

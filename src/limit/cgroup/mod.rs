@@ -12,10 +12,12 @@ mod doors;
 mod host;
 mod path;
 mod resources;
+pub mod stats;
 pub mod systemd;
 mod v1;
 mod v2;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ use nix::unistd::mkdir;
 use resources::{Limits, Write};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+pub use watch::{Notice, Watch};
 
 /// What is known before anything is touched: where the cgroup goes and what is written into it.
 #[derive(Debug)]
@@ -52,7 +55,6 @@ enum Spot {
     V2(String),
     V1(Vec<v1::Spot>),
     /// Of an update: wherever the cgroup is.
-    #[allow(dead_code, reason = "for the update command, and tested")]
     There,
 }
 
@@ -170,7 +172,6 @@ impl CgroupPlan {
     }
 
     /// For `update`: what is set in `resources` is written, all else stays; so do device rules.
-    #[allow(dead_code, reason = "for the update command, and tested")]
     pub(crate) fn update(resources: &Resources) -> Result<Self> {
         Ok(Self {
             spot: Spot::There,
@@ -339,6 +340,14 @@ impl Cgroup {
         Self::open(&record)
     }
 
+    /// The cgroup in which the files are, whoever owns it.
+    fn files(&self) -> &Self {
+        match self {
+            Self::Systemd(unit) => unit.files(),
+            files => files,
+        }
+    }
+
     /// The directory that holds a controller's files.
     fn dir(&self, controller: &str) -> Result<Option<&Dir>> {
         match self {
@@ -350,7 +359,6 @@ impl Cgroup {
     }
 
     /// Reads one of the cgroup's files; `None` if there is none.
-    #[allow(dead_code, reason = "for the events command, and tested")]
     pub(crate) fn read(&self, controller: &str, file: &str) -> Result<Option<String>> {
         let Some(dir) = self.dir(controller)? else {
             return Ok(None);
