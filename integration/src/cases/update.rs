@@ -147,7 +147,7 @@ fn shares_and_cpusets_are_updated(lab: &Lab) -> Result {
             "0",
         ],
     )?;
-    let shares = if limits.v2() { 170 } else { 2048 };
+    let shares = if limits.v2() { 174 } else { 2048 };
     same!("shares", limits.shares()?, shares);
     same!("cpus", limits.cpus()?, [(0, 0)]);
     same!("mems", limits.mems()?, [(0, 0)]);
