@@ -166,6 +166,7 @@ acts! {
     ListProcesses = "list processes of",
     Checkpoint = "checkpoint",
     Restore = "restore",
+    CallCriu = "call criu",
     Systemd = "ask systemd to",
     Notify = "proxy sd_notify for",
     Terminal = "set up the terminal",

@@ -26,7 +26,7 @@ pub const RUNC_VERSION: &str = "1.5.0";
 const SYSTEMD: bool = true;
 
 /// Whether `checkpoint` and `restore` are there.
-const CHECKPOINT: bool = false;
+const CHECKPOINT: bool = true;
 
 /// Annotations whose values reach further than the container: the spec wants engines warned.
 const UNSAFE_ANNOTATIONS: &[&str] = &["bundle", "org.systemd.property.", "org.criu.config"];

@@ -5,6 +5,7 @@ use crate::lab::Lab;
 use nix::unistd::geteuid;
 use std::fmt::Display;
 use std::path::Path;
+use std::process::Command;
 
 /// Why a case did not pass.
 #[derive(Debug)]
@@ -83,6 +84,8 @@ pub enum Need {
     Creel,
     /// The `runtimetest` binary.
     Runtimetest,
+    /// A criu that says of itself that it works here.
+    Criu,
     /// This capability is in our bounding set (the number of the bit).
     Capability(u8),
 }
@@ -130,9 +133,30 @@ impl Need {
                 std::env::var_os("RUNTIMETEST").is_some_and(|path| Path::new(&path).is_file()),
                 "RUNTIMETEST names no file".into(),
             ),
+            Self::Criu => {
+                let lack = criu();
+                (lack.is_none(), lack.unwrap_or_default())
+            }
             Self::Capability(bit) => (bounding() >> bit & 1 == 1, format!("capability {bit}")),
         };
         (!met).then_some(lack)
+    }
+}
+
+/// Why there is no checkpointing here, in criu's words.
+fn criu() -> Option<String> {
+    let output = Command::new("criu")
+        .arg("check")
+        .env("PATH", crate::lab::path())
+        .output();
+    match output {
+        Err(error) => Some(format!("criu: {error}")),
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let first = said.lines().find(|line| line.contains("Error"));
+            Some(format!("criu check: {}", first.unwrap_or("failed")))
+        }
     }
 }
 

@@ -146,9 +146,7 @@ impl Lab {
     /// The same with another state root.
     pub fn command_in<S: AsRef<OsStr>>(&self, root: &str, args: &[S]) -> Command {
         let mut command = Command::new(&self.runtime);
-        command
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env_clear().env("PATH", path());
         command.arg("--root").arg(self.dir.join(root)).args(args);
         command
     }
@@ -249,6 +247,15 @@ impl Lab {
     /// What the names of this case's containers begin with.
     pub fn mark(&self) -> &str {
         &self.mark
+    }
+}
+
+/// Where runtimes look for their helpers: `TOOLS` names a directory that comes before the usual ones.
+pub fn path() -> String {
+    let usual = "/usr/sbin:/usr/bin:/sbin:/bin";
+    match std::env::var("TOOLS") {
+        Ok(tools) => format!("{tools}:{usual}"),
+        Err(_) => usual.into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: runc's commands and flags, one file each, on top of the library.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod create;
 mod delete;
 mod duration;
@@ -13,6 +14,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod size;
@@ -67,7 +69,8 @@ impl Entry {
 /// line says is read by the sealed copy.
 const SEALED: [&str; 3] = ["create", "run", "exec"];
 
-const COMMANDS: [Entry; 15] = [
+const COMMANDS: [Entry; 17] = [
+    checkpoint::COMMAND,
     create::COMMAND,
     delete::COMMAND,
     events::COMMAND,
@@ -76,6 +79,7 @@ const COMMANDS: [Entry; 15] = [
     list::COMMAND,
     pause::COMMAND,
     ps::COMMAND,
+    restore::COMMAND,
     resume::COMMAND,
     run::COMMAND,
     spec::COMMAND,

@@ -21,7 +21,7 @@ use crate::run::notify::{self, Proxy};
 use crate::stages::parent::{self, Child, Midwife, StateForHooks};
 use crate::stages::prepare::Prepared;
 use crate::sys::signal;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Creates a container: its process waits at the exec fifo.
@@ -144,7 +144,7 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
         return Err(error);
     }
     let state = making.state;
-    send_pid(wishes, &child)?;
+    send_pid(wishes, child.pid, child.pidfd())?;
     let container = slot.commit(state)?;
     child.release();
     prepared.keep();
@@ -156,7 +156,13 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
     })
 }
 
-fn new_state(id: &str, bundle: &Bundle, config: &Config, plan: &Plan, wishes: &Wishes) -> State {
+pub(super) fn new_state(
+    id: &str,
+    bundle: &Bundle,
+    config: &Config,
+    plan: &Plan,
+    wishes: &Wishes,
+) -> State {
     let names = crate::isolate::namespaces::Namespaces::names;
     State {
         oci_version: config.oci_version.clone(),
@@ -294,17 +300,17 @@ pub(super) fn tell(plan: &ProcessPlan, warnings: &[String]) {
 }
 
 /// Tells the caller of the process: `--pid-file`, `--pidfd-socket`.
-pub(super) fn send_pid(wishes: &Wishes, child: &Child) -> Result<()> {
+pub(super) fn send_pid(wishes: &Wishes, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
     if let Some(path) = &wishes.pidfd_socket {
         let socket = console::connect(path)
             .within(Doing::SendPidfd)
             .on(path.display())?;
-        console::send_master(socket.as_fd(), child.pidfd(), "pidfd").within(Doing::SendPidfd)?;
+        console::send_master(socket.as_fd(), pidfd, "pidfd").within(Doing::SendPidfd)?;
     }
     let Some(path) = &wishes.pid_file else {
         return Ok(());
     };
-    write_pid_file(path, child.pid)
+    write_pid_file(path, pid)
 }
 
 /// Readers see no file or the whole number, without newline as runc writes it.

@@ -77,7 +77,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
         foreground: foreground.as_mut(),
     };
     child.finish(&plan, None, &mut joining)?;
-    send_pid(wishes, &child)?;
+    send_pid(wishes, child.pid, child.pidfd())?;
     child.release();
     match foreground {
         Some(foreground) => foreground.wait(child.pid, child.pidfd()),

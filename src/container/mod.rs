@@ -1,6 +1,7 @@
 //! LIVE: a container between commands: found, asked, started, signalled, deleted.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 mod create;
 mod delete;
 mod exec;
@@ -22,6 +23,7 @@ mod update;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::restore;
 pub use create::{create, run};
 pub use delete::delete;
 pub use exec::exec;

@@ -33,6 +33,12 @@ pub(crate) const KINDS: [(Kind, u64, &str, &str); 8] = [
     (Kind::Uts, UTS, "uts", "uts"),
 ];
 
+/// A kind's name in config.json: the spec's, not that which `Kind` prints.
+pub(crate) fn word(kind: Kind) -> &'static str {
+    let known = KINDS.iter().find(|one| one.0 == kind);
+    known.map_or("", |one| one.2)
+}
+
 /// The namespaces of a container, decided.
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {

@@ -9,5 +9,6 @@ pub(crate) mod foreground;
 pub(crate) mod hooks;
 pub(crate) mod host_terminal;
 pub(crate) mod notify;
+pub(crate) mod null;
 pub(crate) mod program;
 pub(crate) mod relay;

@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::rootfs::{Leaf, Root, pivot};
 use crate::run::console::Console;
 use crate::run::hooks::Kind;
+use crate::run::null;
 use crate::sys::clone::unshare;
 use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
@@ -208,7 +209,12 @@ impl Init<'_> {
         root.make(process.program.cwd(), Leaf::Dir).ok();
         let console = match &process.terminal {
             Some(size) => Some(open_console(&root, *size, process.user.uid, self.prepared)?),
-            None => None,
+            None => {
+                if devices.is_some() {
+                    null::reopen(&root)?;
+                }
+                None
+            }
         };
         sysctls_through_own_procfs(sysctls)?;
         hide.make_readonly(&root)?;

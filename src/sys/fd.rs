@@ -2,6 +2,7 @@
 
 use super::check;
 use nix::errno::Errno;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Marks every fd from `first` on close-on-exec, or with `now` closes it.
 ///
@@ -48,6 +49,15 @@ fn one_by_one(first: u32, last: u32, now: bool, refused: Errno) -> nix::Result<(
 pub(crate) fn is_inherited(number: i32) -> bool {
     // SAFETY: fcntl F_GETFD takes integers only.
     unsafe { libc::fcntl(number, libc::F_GETFD) == 0 }
+}
+
+/// Takes over fd `number`, which came from whoever started this process. At most once each.
+pub(crate) fn adopt(number: i32) -> nix::Result<OwnedFd> {
+    if !is_inherited(number) {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: it is open, and no value of ours owns it: those are all close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Clears close-on-exec on fd `number`, which the container is to inherit.

@@ -4,6 +4,7 @@
 use crate::case::{Case, Result};
 
 mod caps;
+mod checkpoint;
 mod churn;
 mod cli;
 mod console;
@@ -78,6 +79,7 @@ pub fn all() -> Result<Vec<Case>> {
         update::cases(),
         events::cases(),
         ps::cases(),
+        checkpoint::cases(),
         exec::cases(),
         exec_process::cases(),
         docker::cases(),

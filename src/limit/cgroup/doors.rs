@@ -56,6 +56,23 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// Moves another process in, for those that cannot go themselves.
+    pub(crate) fn place(&self, pid: i32) -> Result<()> {
+        match self {
+            Self::V2(group) => {
+                let dir = group.dir.as_ref().ok_or(Errno::ENOENT);
+                dir.and_then(|dir| dir.write("cgroup.procs", &pid.to_string()))
+                    .doing(Doing::JoinCgroup)
+                    .on(&group.path)
+            }
+            Self::V1(groups) => groups.place(pid),
+            Self::Systemd(unit) => unit.files().place(pid),
+            Self::Unmanaged => Ok(()),
+        }
+    }
+}
+
 impl Doors<'_> {
     /// For clone3 with CLONE_INTO_CGROUP: the v2 cgroup, also a hybrid host's. Optional: without
     /// it, [`enter`](Self::enter) does the whole way.

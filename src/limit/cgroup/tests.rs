@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use super::*;
-use crate::error::Act;
 use nix::unistd::{Uid, getpid};
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
@@ -68,19 +67,6 @@ impl Drop for Scratch {
 
 /// A process that waits to be told to go on.
 impl Cgroup {
-    /// Moves a process of ours in, from outside: a test has threads and cannot go itself.
-    fn place(&self, pid: i32) -> Result<()> {
-        match self {
-            Self::V2(group) => {
-                let dir = group.dir.as_ref().ok_or(Errno::ENOENT);
-                dir.and_then(|dir| dir.write("cgroup.procs", &pid.to_string()))
-                    .doing(Doing::JoinCgroup)
-            }
-            Self::V1(groups) => groups.place(pid),
-            Self::Systemd(_) | Self::Unmanaged => Ok(()),
-        }
-    }
-
     fn apply_all(&self, plan: &CgroupPlan) -> Result<()> {
         self.apply_limits(plan)?;
         self.apply_rules(plan)

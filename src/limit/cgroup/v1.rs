@@ -13,7 +13,6 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkdir;
-#[cfg(test)]
 use nix::unistd::write;
 use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
@@ -93,7 +92,6 @@ impl Branch {
     }
 
     /// Moves another process in.
-    #[cfg(test)]
     fn place(&self, pid: i32) -> nix::Result<()> {
         let path = format!("{}/cgroup.procs", self.path);
         let file = open(
@@ -191,7 +189,6 @@ impl Groups {
     }
 
     /// Moves a process into every hierarchy.
-    #[cfg(test)]
     pub(super) fn place(&self, pid: i32) -> Result<()> {
         for branch in &self.branches {
             match branch.place(pid) {
