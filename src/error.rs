@@ -69,6 +69,7 @@ acts! {
     Kill = "kill",
     Delete = "delete",
     Command = "command line",
+    List = "list",
     Log = "open the log",
     OpenBundle = "open bundle",
     ReadConfig = "read",
@@ -80,7 +81,7 @@ acts! {
     CheckId = "check container id",
     OpenStore = "open state root",
     ReserveState = "reserve state of container",
-    FindContainer = "find container",
+    FindContainer = "load container",
     ReadState = "read state of container",
     WriteState = "write state of container",
     LockState = "lock container",
@@ -219,6 +220,16 @@ impl Error {
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.0.hint = Some(hint.to_string().into());
         self
+    }
+
+    /// The rule that was broken, or the errno, without the act.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match &self.0.cause {
+            Cause::Os(errno) => errno.desc().to_owned(),
+            Cause::Rule(why) => why.to_string(),
+            Cause::Within(error) => error.why(),
+        }
     }
 
     /// What was being done.

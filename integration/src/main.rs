@@ -14,6 +14,8 @@ mod cgroup;
 mod container;
 mod engine;
 mod expect;
+mod golden;
+mod golden_table;
 mod kernel;
 mod lab;
 mod pty;

@@ -21,9 +21,8 @@ pub(super) fn of_program(program: &str) -> String {
 }
 
 pub(super) fn of_command(program: &str, entry: &Entry) -> String {
-    let Entry {
-        name, about, usage, ..
-    } = entry;
+    let Entry { name, usage, .. } = entry;
+    let about = entry.about_as(program);
     format!(
         "NAME:\n   {program} {name} - {about}\n\n\
          USAGE:\n   {program} {name} [command options] {usage}\n\nOPTIONS:\n{{options}}\n"

@@ -7,7 +7,7 @@ use clap::Args;
 
 pub(super) const COMMAND: Entry = Entry::new::<KillArgs>(
     "kill",
-    "sends the specified signal (default: SIGTERM) to the container's init process",
+    "kill sends the specified signal (default: SIGTERM) to the container's init process",
     "<container-id> [signal]",
     |matches, globals| {
         let said: KillArgs = args(matches)?;

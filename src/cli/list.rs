@@ -8,7 +8,7 @@ use clap::Args;
 
 pub(super) const COMMAND: Entry = Entry::new::<ListArgs>(
     "list",
-    "lists containers with the given root",
+    "lists containers started by runc with the given root",
     "",
     |matches, globals| {
         let said: ListArgs = args(matches)?;
@@ -24,7 +24,7 @@ pub(super) const COMMAND: Entry = Entry::new::<ListArgs>(
             _ if said.quiet => quiet(&containers),
             "table" => table(&containers),
             "json" => json(&containers)?,
-            _ => return Err(Error::rule(Doing::Command, "invalid format option")),
+            _ => return Err(Error::rule(Doing::List, "invalid format option")),
         };
         print(&text).map(|()| 0)
     },

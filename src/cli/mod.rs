@@ -8,6 +8,7 @@ mod duration;
 mod events;
 mod exec;
 mod features;
+mod flags;
 mod globals;
 mod help;
 mod kill;
@@ -63,6 +64,11 @@ impl Entry {
             failure: 1,
         }
     }
+
+    /// What it is for; runc's words say its name.
+    fn about_as(&self, program: &str) -> String {
+        self.about.replace("runc", program)
+    }
 }
 
 /// Commands that touch a container. Looked for before anything else, wherever they stand: what the
@@ -100,21 +106,40 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let mut command = command(&program);
-    let (error, code) = match command.try_get_matches_from_mut(args) {
+    let parsed = flags::spell(&args).and_then(|args| {
+        command
+            .try_get_matches_from_mut(args)
+            .map_err(|error| (misuse(&error), Some(error)))
+    });
+    let (error, code) = match parsed {
         Ok(matches) => match dispatch(&program, &mut command, &matches) {
             Ok(code) => return ExitCode::from(code),
             Err(failure) => failure,
         },
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+        Err((_, Some(error))) if error.kind() == ErrorKind::DisplayHelp => {
             match print(&error.render().to_string()) {
                 Ok(()) => return ExitCode::SUCCESS,
                 Err(error) => (error, 1),
             }
         }
-        Err(error) => (misuse(&error), 1),
+        // As Go's command line library has it.
+        Err((error, Some(kind))) if kind.kind() == ErrorKind::InvalidSubcommand => (error, 3),
+        Err((error, _)) => {
+            incorrect(&mut command, flags::at_fault(&args), &error);
+            (error, 1)
+        }
     };
     log::error(&error);
     ExitCode::from(code)
+}
+
+/// What runc prints besides the error for flags that it cannot read.
+fn incorrect(command: &mut Command, called: Option<&Entry>, error: &Error) {
+    eprintln!("Incorrect Usage: {}\n", error.why());
+    let help = called.and_then(|entry| help::render(command, entry.name));
+    let help = help.unwrap_or_else(|| command.render_help().to_string());
+    // The error itself follows; that help cannot be printed adds nothing to it.
+    print(&help).unwrap_or_default();
 }
 
 /// A program's status, as the shell counts: 128 and more for signals, never above 255.
@@ -125,7 +150,7 @@ fn exit_code(status: i32) -> u8 {
 fn command(program: &str) -> Command {
     let commands = COMMANDS.iter().map(|entry| {
         Command::new(entry.name)
-            .about(entry.about)
+            .about(entry.about_as(program))
             .help_template(help::of_command(program, entry))
             .args_override_self(true)
             .defer(entry.augment)
@@ -200,6 +225,17 @@ fn misuse(error: &clap::Error) -> Error {
                 )
             } else {
                 format!("unexpected argument: {flag}")
+            }
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let flag = context(ContextKind::InvalidArg).unwrap_or("");
+            let flag = flag.split(' ').next().unwrap_or("");
+            match context(ContextKind::InvalidValue) {
+                None | Some("") => format!("flag needs an argument: {flag}"),
+                Some(value) => {
+                    let name = flag.trim_start_matches('-');
+                    format!("invalid value {value:?} for flag -{name}: parse error")
+                }
             }
         }
         _ => {
@@ -277,7 +313,8 @@ mod tests {
                 let help = parse(&["runc", entry.name, flag])
                     .expect_err("help")
                     .render();
-                let second = format!("   runc {} - {}", entry.name, entry.about);
+                let about = entry.about_as("runc");
+                let second = format!("   runc {} - {about}", entry.name);
                 assert_eq!(help.to_string().lines().nth(1), Some(second.as_str()));
             }
         }

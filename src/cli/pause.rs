@@ -6,7 +6,7 @@ use clap::Args;
 
 pub(super) const COMMAND: Entry = Entry::new::<PauseArgs>(
     "pause",
-    "suspends all processes of a container",
+    "pause suspends all processes inside the container",
     "<container-id>",
     |matches, globals| {
         let said: PauseArgs = args(matches)?;

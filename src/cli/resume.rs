@@ -6,7 +6,7 @@ use clap::Args;
 
 pub(super) const COMMAND: Entry = Entry::new::<ResumeArgs>(
     "resume",
-    "resumes all processes that were paused",
+    "resumes all processes that have been previously paused",
     "<container-id>",
     |matches, globals| {
         let said: ResumeArgs = args(matches)?;

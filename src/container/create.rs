@@ -9,6 +9,7 @@ use super::{Container, Slot, State, Status, Store};
 use crate::bundle::Bundle;
 use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::features::SPEC_VERSION;
 use crate::host::Host;
 use crate::limit::rdt::{Rdt, RdtPlan};
 use crate::log;
@@ -165,7 +166,7 @@ pub(super) fn new_state(
 ) -> State {
     let names = crate::isolate::namespaces::Namespaces::names;
     State {
-        oci_version: config.oci_version.clone(),
+        oci_version: SPEC_VERSION.to_owned(),
         id: id.to_owned(),
         status: Status::Creating,
         pid: 0,

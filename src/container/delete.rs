@@ -72,7 +72,13 @@ fn remove_remains(dir: StateDir, force: bool) -> Result<()> {
         drop(lock);
         return Container::new(dir, state).delete(force);
     }
-    dir.remove()
+    dir.remove()?;
+    // As runc: there was no container, only its place.
+    if force {
+        Ok(())
+    } else {
+        Err(missing(dir.id()))
+    }
 }
 
 fn refusal(id: &str, status: Status) -> Error {

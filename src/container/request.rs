@@ -73,11 +73,11 @@ impl UserId {
         let id = |what: &str, text: &str| match text.parse() {
             // u32::MAX means "leave as it is" to the kernel.
             Ok(u32::MAX) | Err(_) => Err(Error::rule(
-                Doing::Command,
+                Doing::Exec,
                 format!("bad {what}: {text:?} is not an id"),
             )),
             Ok(_) if !text.starts_with(|c: char| c.is_ascii_digit()) => Err(Error::rule(
-                Doing::Command,
+                Doing::Exec,
                 format!("bad {what}: {text:?} is not an id"),
             )),
             Ok(id) => Ok(id),

@@ -31,14 +31,18 @@ impl PassedFds {
         let count = preserve + listen;
         for number in 3..3 + count {
             if !fd::is_inherited(number) {
-                return Err(Error::rule(
-                    Doing::PreserveFds,
-                    format!(
-                        "unable to stat preserved-fd {number} (of {preserve} requested and \
-                         {listen} for LISTEN_FDS): bad file descriptor"
+                let index = number - 3 - listen;
+                let why = match index < 0 {
+                    true => format!("fd {number} of LISTEN_FDS={listen} is not open"),
+                    // The words and the counting are runc's.
+                    false => format!(
+                        "unable to stat preserved-fd {index} (of {preserve}): \
+                         no such file or directory"
                     ),
-                )
-                .hint("open it before calling, or preserve fewer"));
+                };
+                return Err(Error::rule(Doing::PreserveFds, why).hint(format_args!(
+                    "open fd {number} before calling, or preserve fewer"
+                )));
             }
         }
         Ok(Self { count, listen })

@@ -17,6 +17,7 @@ mod events;
 mod exec;
 mod exec_process;
 mod fds;
+mod golden;
 mod hide;
 mod hooks;
 mod idmap;
@@ -85,6 +86,7 @@ pub fn all() -> Result<Vec<Case>> {
         docker::cases(),
         engine_podman::cases(),
         engine_containerd::cases(),
+        golden::cases()?,
         errors::cases()?,
         runtimetest::cases()?,
         churn::cases(),
