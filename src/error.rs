@@ -123,6 +123,7 @@ acts! {
     // Limits.
     PlanCgroup = "plan cgroup",
     MakeCgroup = "make cgroup",
+    GiveCgroup = "give cgroup to the container's user",
     JoinCgroup = "join cgroup",
     WriteCgroup = "write cgroup file",
     ReadCgroup = "read cgroup file",

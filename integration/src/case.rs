@@ -69,6 +69,8 @@ pub enum Need {
     Root,
     CgroupV1,
     CgroupV2,
+    /// A cgroup v2 controller.
+    Controller(&'static str),
     Systemd,
     Userns,
     AppArmor,
@@ -96,6 +98,7 @@ impl Need {
         let (met, lack) = match self {
             Self::Root => (geteuid().is_root(), "not root".into()),
             Self::CgroupV2 => (unified(), "no cgroup v2 at /sys/fs/cgroup".into()),
+            Self::Controller(name) => (controller(name), format!("no {name} controller")),
             Self::CgroupV1 => (
                 Path::new("/sys/fs/cgroup/memory").exists() && !unified(),
                 "no cgroup v1".into(),
@@ -167,6 +170,11 @@ fn bounding() -> u64 {
 
 fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+fn controller(name: &str) -> bool {
+    let all = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    all.split_whitespace().any(|one| one == name)
 }
 
 fn apparmor() -> bool {

@@ -1,10 +1,13 @@
 //! Things that cases set up around a container: helper processes and namespaces of their own.
 #![forbid(unsafe_code)]
 
-use crate::case::Result;
+use crate::case::{Failure, Result};
 use crate::kernel::{self, until};
+use crate::lab::Lab;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// A process that keeps a namespace of each wanted kind alive, killed with the value.
@@ -77,4 +80,51 @@ pub fn tmpfs(at: &std::path::Path) -> Result {
         MsFlags::empty(),
         Some("size=1m"),
     )?)
+}
+
+/// A block device over a file of the case, detached with the value.
+pub struct Loop {
+    path: String,
+    /// Its major and minor number.
+    pub numbers: (i64, i64),
+}
+
+impl Loop {
+    /// Of so many bytes.
+    pub fn new(lab: &Lab, size: i64) -> Result<Self> {
+        let file: PathBuf = lab.file(&lab.id(), "")?;
+        File::options()
+            .write(true)
+            .open(&file)?
+            .set_len(u64::try_from(size)?)?;
+        let mut command = Command::new("losetup");
+        let told = command.args(["--find", "--show"]).arg(&file).output()?;
+        if !told.status.success() {
+            return Err(Failure::skip(format!(
+                "no loop device: {}",
+                String::from_utf8_lossy(&told.stderr).trim()
+            )));
+        }
+        let path = String::from_utf8(told.stdout)?.trim().to_owned();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let numbers = std::fs::read_to_string(format!("/sys/block/{name}/dev"))?;
+        let (major, minor) = numbers.trim().split_once(':').ok_or("no numbers")?;
+        let numbers = (major.parse()?, minor.parse()?);
+        Ok(Self { path, numbers })
+    }
+
+    /// Changes its scheduler, if the kernel has that one.
+    pub fn schedule(&self, scheduler: &str) -> bool {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        std::fs::write(format!("/sys/block/{name}/queue/scheduler"), scheduler).is_ok()
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        Command::new("losetup")
+            .args(["-d", &self.path])
+            .status()
+            .ok();
+    }
 }

@@ -60,6 +60,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
         namespaces: kinds_to_enter(state)?,
         init,
         cgroup: &cgroup,
+        beside: request.cgroup.is_empty().then_some(state.pid),
         console,
         keyring: (!state.creel.no_new_keyring)
             .then(|| keyring::name_for(container.id()))
@@ -76,7 +77,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
         state,
         foreground: foreground.as_mut(),
     };
-    child.finish(&plan, None, &mut joining)?;
+    child.finish(&plan, &cgroup, None, &mut joining)?;
     send_pid(wishes, child.pid, child.pidfd())?;
     child.release();
     match foreground {

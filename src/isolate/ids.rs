@@ -84,6 +84,15 @@ impl IdMaps {
         covers(&self.uids, uid)
     }
 
+    /// Who user `uid` is outside.
+    pub(crate) fn uid_outside(&self, uid: u32) -> Option<u32> {
+        let mut maps = self.uids.iter();
+        maps.find_map(|[inside, outside, size]| {
+            let nth = uid.checked_sub(*inside).filter(|nth| nth < size)?;
+            outside.checked_add(nth)
+        })
+    }
+
     /// Whether group `gid` exists inside.
     pub(crate) fn has_gid(&self, gid: u32) -> bool {
         covers(&self.gids, gid)
@@ -199,6 +208,16 @@ mod tests {
 
     const MAPS: &str = r#""uidMappings":[{"containerID":0,"hostID":1000,"size":10}],
                           "gidMappings":[{"containerID":0,"hostID":1000,"size":10}]"#;
+
+    #[test]
+    fn an_id_has_one_outside() {
+        let maps = IdMaps {
+            uids: vec![[0, 1000, 1], [1, 100_000, 10]],
+            gids: Vec::new(),
+        };
+        let outside = [0, 1, 10, 11].map(|uid| maps.uid_outside(uid));
+        assert_eq!(outside, [Some(1000), Some(100_000), Some(100_009), None]);
+    }
 
     #[test]
     fn maps_are_written_in_the_kernels_order() {

@@ -133,12 +133,20 @@ impl Plan {
         }
         Labels::check_mount_label(config, host)?;
         let process = ProcessPlan::new(process, config, maps.as_ref(), wishes, host, warnings)?;
+        let rootless = wishes.rootless.unwrap_or_else(|| host.is_rootless());
+        let cgroup = CgroupPlan::new(
+            &config.linux.cgroups_path,
+            id,
+            config.linux.resources.as_ref(),
+            wishes.systemd_cgroup.then_some(&config.annotations),
+            rootless,
+        )?
+        .owned(config, &namespaces, maps.as_ref());
         let (maps, expected_maps) = if namespaces.joined & USER != 0 {
             (None, maps)
         } else {
             (maps, None)
         };
-        let rootless = wishes.rootless.unwrap_or_else(|| host.is_rootless());
         let keyring = (!wishes.no_new_keyring)
             .then(|| keyring::name_for(id))
             .transpose()?;
@@ -152,14 +160,8 @@ impl Plan {
                 .then(|| Devices::plan(config, namespaces.has(USER) || host.in_user_namespace()))
                 .transpose()?,
             hide: Hide::plan(config, &namespaces)?,
-            cgroup: CgroupPlan::new(
-                &config.linux.cgroups_path,
-                id,
-                config.linux.resources.as_ref(),
-                wishes.systemd_cgroup.then_some(&config.annotations),
-                rootless,
-            )?,
             rdt: RdtPlan::plan(config, id, host)?,
+            cgroup,
             hooks: Hooks::plan(config)?,
             process,
             maps,

@@ -12,6 +12,7 @@ use crate::plan::ProcessPlan;
 use crate::run::console::Console;
 use crate::sys::clone::{Cloned, clone3, setns};
 use crate::sys::program;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
@@ -28,6 +29,9 @@ pub(crate) struct Join<'a> {
     /// The namespaces of init that are not the runtime's.
     pub(crate) namespaces: u64,
     pub(crate) cgroup: &'a Cgroup,
+    /// Whose cgroup it is to be, by pid, where the container's own takes no process any more; `None`
+    /// if a certain one is wanted.
+    pub(crate) beside: Option<i32>,
     /// Where the pty's master is sent.
     pub(crate) console: Option<OwnedFd>,
     /// The container's session keyring, unless it has the caller's.
@@ -39,7 +43,8 @@ pub(crate) struct Join<'a> {
 /// Makes the process, up to its waiting for the parent's part.
 pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
     let (ours, theirs) = wire::pair()?;
-    let doors = join.cgroup.doors()?;
+    let beside;
+    let mut doors = join.cgroup.doors()?;
     // Without the host's root privileges, those of the container's user namespace must come first.
     let by_bridge = join.namespaces & USER != 0 && !nix::unistd::geteuid().is_root();
     if !by_bridge && join.namespaces & PID != 0 {
@@ -49,7 +54,16 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
         // Holds for processes that we make from now on, not for ourselves.
         enter(join, PID)?;
     }
-    match clone_into(0, &doors)? {
+    let mut cloned = clone_into(0, &doors);
+    if let (Err(error), Some(init)) = (&cloned, join.beside)
+        && error.errno() == Some(Errno::EBUSY)
+    {
+        // It has given controllers to cgroups below it, as systemd does, and moved into one.
+        beside = Cgroup::of(init)?;
+        doors = beside.doors()?;
+        cloned = clone_into(0, &doors);
+    }
+    match cloned? {
         (Cloned::Child, cloned) => {
             drop(ours);
             run(join, &entry(doors, cloned), by_bridge, theirs)

@@ -13,6 +13,7 @@ use crate::run::hooks::Kind;
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::reap::{self, Exit};
 use crate::sys::{pidfd, program};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -87,14 +88,20 @@ impl Entry<'_> {
     }
 }
 
-/// Clones into the v2 cgroup where there is one, and says whether that was done: a kernel or a
-/// cgroup that refuses leaves the child to go there by itself.
+/// Clones into the v2 cgroup where there is one, and says whether that was done: a kernel that
+/// refuses leaves the child to go there by itself. EBUSY is the cgroup's own answer: it has given
+/// controllers to those below it, and takes no process any more.
 pub(super) fn clone_into(flags: u64, doors: &Doors<'_>) -> Result<(Cloned, bool)> {
     let into = doors.clone_into();
     let refused = match clone3(flags, into) {
         Err(errno) if into.is_some() => errno,
         result => return Ok((result.doing(Doing::Clone)?, into.is_some())),
     };
+    if let (Errno::EBUSY, Some(path)) = (refused, doors.v2_path()) {
+        return Err(Error::os(Doing::JoinCgroup, refused)
+            .on(path)
+            .hint("processes cannot be where cgroups below have controllers"));
+    }
     clone3(flags, None)
         .map_err(|_| Error::os(Doing::Clone, refused))
         .map(|cloned| (cloned, false))
@@ -162,7 +169,7 @@ impl Child {
             self.channel.send(ToChild::Placed)?;
         }
         cgroup.apply_limits(&plan.cgroup)?;
-        self.finish(&plan.process, Some((cgroup, &plan.cgroup)), midwife)
+        self.finish(&plan.process, cgroup, Some(&plan.cgroup), midwife)
     }
 
     /// Gives the container its network devices.
@@ -188,24 +195,27 @@ impl Child {
     }
 
     /// From the first message on that init and an exec'd process have in common, to the end of
-    /// file: the process waits for `start`, or runs its program.
+    /// file: the process waits for `start`, or runs its program. `new` is the plan of a cgroup that
+    /// was made for it.
     pub(crate) fn finish(
         &mut self,
         process: &ProcessPlan,
-        new_cgroup: Option<(&Cgroup, &CgroupPlan)>,
+        cgroup: &Cgroup,
+        new: Option<&CgroupPlan>,
         midwife: &mut dyn Midwife,
     ) -> Result<()> {
         let mut ready = false;
         loop {
-            match self.receive_unless_over(new_cgroup.map(|(cgroup, _)| cgroup), ready)? {
+            match self.receive_unless_over(Some(cgroup), ready)? {
                 None => return Ok(()),
                 Some(FromChild::WantHooks) => {
                     midwife.run_hooks(self)?;
                     self.channel.send(ToChild::HooksDone)?;
                 }
                 Some(FromChild::Ready) if !ready => {
-                    if let Some((cgroup, plan)) = new_cgroup {
+                    if let Some(plan) = new {
                         cgroup.apply_rules(plan)?;
+                        cgroup.give(plan)?;
                     }
                     // From outside, for a root in a user namespace may not raise a limit; this
                     // late, for a low one would hinder the making of mounts.
@@ -269,9 +279,9 @@ impl Child {
         };
         let error = Error::rule(Doing::Await, why);
         if cgroup.is_some_and(Cgroup::oom_killed) {
-            return error
-                .field("linux.resources.memory.limit")
-                .hint("the memory limit is too low even to start: the kernel's OOM killer struck");
+            return error.field("linux.resources.memory.limit").hint(
+                "the kernel's OOM killer struck in the cgroup: is the limit too low to start?",
+            );
         }
         error
     }

@@ -42,7 +42,7 @@ cases! {
 }
 
 /// A bundle whose cgroup has a name of its own at the top of every hierarchy.
-fn with(lab: &Lab, script: &str, resources: Value) -> Result<(Bundle, String)> {
+pub(super) fn with(lab: &Lab, script: &str, resources: Value) -> Result<(Bundle, String)> {
     let mut bundle = lab.script(script)?;
     let path = format!("/{}", lab.id());
     bundle
@@ -51,7 +51,7 @@ fn with(lab: &Lab, script: &str, resources: Value) -> Result<(Bundle, String)> {
     Ok((bundle, path))
 }
 
-fn started<'lab>(lab: &'lab Lab, resources: Value) -> Result<(Container<'lab>, Limits)> {
+pub(super) fn started<'lab>(lab: &'lab Lab, resources: Value) -> Result<(Container<'lab>, Limits)> {
     let (bundle, path) = with(lab, "exec sleep 1000", resources)?;
     let container = lab.started(&bundle)?;
     container.executes("sleep")?;

@@ -3,6 +3,7 @@
 
 use crate::case::{Case, Result};
 
+mod apparmor;
 mod caps;
 mod checkpoint;
 mod churn;
@@ -42,6 +43,8 @@ mod run;
 mod runtimetest;
 pub mod sd_notify;
 mod seccomp;
+mod subtree;
+mod unified;
 mod update;
 mod user;
 
@@ -69,6 +72,7 @@ pub fn all() -> Result<Vec<Case>> {
         user::cases(),
         rlimits::cases(),
         caps::cases(),
+        apparmor::cases(),
         seccomp::cases(),
         notify::cases(),
         console::cases(),
@@ -81,6 +85,8 @@ pub fn all() -> Result<Vec<Case>> {
         events::cases(),
         ps::cases(),
         checkpoint::cases(),
+        unified::cases(),
+        subtree::cases(),
         exec::cases(),
         exec_process::cases(),
         docker::cases(),

@@ -66,6 +66,25 @@ impl Cgroup {
         }
     }
 
+    /// Lets the container part its cgroup, if it is to.
+    pub(crate) fn give(&self, plan: &CgroupPlan) -> Result<()> {
+        let cgroup = match self {
+            Self::Systemd(unit) => unit.files(),
+            cgroup => cgroup,
+        };
+        let (Some(owner), Self::V2(group)) = (plan.owner, cgroup) else {
+            return Ok(());
+        };
+        let Some(dir) = &group.dir else {
+            return Ok(());
+        };
+        match super::owner::give(dir, owner) {
+            // Then it is what it would be without.
+            Err(error) if plan.rootless && is_refusal(&error) => Ok(()),
+            result => result,
+        }
+    }
+
     fn apply_devices(&self, policy: &devices::Policy) -> Result<()> {
         match self {
             Self::Systemd(unit) => unit.files().apply_devices(policy),

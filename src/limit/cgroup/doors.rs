@@ -80,6 +80,11 @@ impl Doors<'_> {
         self.into
     }
 
+    /// The cgroup's path on a v2 host, where one may refuse processes.
+    pub(crate) fn v2_path(&self) -> Option<&str> {
+        self.v2.map(|group| &*group.path)
+    }
+
     /// The calling process goes in; it must have one thread. `cloned` says that it was cloned into
     /// [`clone_into`](Self::clone_into).
     pub(crate) fn enter(&self, cloned: bool) -> Result<()> {

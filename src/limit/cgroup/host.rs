@@ -166,12 +166,12 @@ fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
     found
 }
 
-/// Our own place in every hierarchy: proc_pid_cgroup(5), read once.
+/// A process's place in every hierarchy: proc_pid_cgroup(5), read once.
 #[derive(Debug)]
 pub(super) struct Own(String);
 
 impl Own {
-    /// Reads it.
+    /// Our own.
     pub(super) fn read() -> Result<Self> {
         proc_file("/proc/self/cgroup").map(Self)
     }
@@ -187,7 +187,7 @@ impl Own {
         Self(text.into())
     }
 
-    /// Our cgroup in the hierarchy of that controller; empty for v2.
+    /// The cgroup in the hierarchy of that controller; empty for v2.
     pub(super) fn path(&self, controller: &str) -> Option<&str> {
         self.0.lines().find_map(|line| {
             let (names, path) = line.split_once(':')?.1.split_once(':')?;

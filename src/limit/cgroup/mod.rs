@@ -10,6 +10,7 @@ mod devices;
 mod dir;
 mod doors;
 mod host;
+mod owner;
 mod path;
 mod resources;
 pub mod stats;
@@ -22,8 +23,10 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use crate::bundle::config::Resources;
+use crate::bundle::config::{Config, Resources};
 use crate::error::{Doing, Error, Result};
+use crate::isolate::ids::IdMaps;
+use crate::isolate::namespaces::Namespaces;
 use dir::{Dir, is_gone, rmdir};
 pub(crate) use doors::Doors;
 use host::{Mode, Own};
@@ -46,6 +49,8 @@ pub(crate) struct CgroupPlan {
     /// Made through systemd.
     unit: Option<systemd::UnitPlan>,
     rootless: bool,
+    /// The host's id of the user who may part the cgroup; `None` leaves it ours.
+    owner: Option<u32>,
     /// No path was asked for: when rootless, being refused one is then no failure.
     is_default: bool,
 }
@@ -167,8 +172,22 @@ impl CgroupPlan {
             devices: Some(policy),
             unit,
             rootless,
+            owner: None,
             is_default: wanted.is_default(),
         })
+    }
+
+    /// Decides whose it will be.
+    pub(crate) fn owned(
+        self,
+        config: &Config,
+        namespaces: &Namespaces,
+        maps: Option<&IdMaps>,
+    ) -> Self {
+        Self {
+            owner: owner::plan(config, namespaces, maps),
+            ..self
+        }
     }
 
     /// For `update`: what is set in `resources` is written, all else stays; so do device rules.
@@ -179,6 +198,7 @@ impl CgroupPlan {
             devices: None,
             unit: None,
             rootless: false,
+            owner: None,
             is_default: false,
         })
     }
@@ -266,6 +286,16 @@ impl Cgroup {
             "" => files,
             unit => Self::Systemd(systemd::Unit::open(unit, record.user, files)),
         })
+    }
+
+    /// The v2 cgroup that a process is in.
+    pub(crate) fn of(pid: i32) -> Result<Self> {
+        let own = Own::of_process(pid)?;
+        let path = path::clean(own.path("").unwrap_or_default());
+        Ok(Self::V2(v2::Group::open(&format!(
+            "{}/{path}",
+            host::ROOT
+        ))?))
     }
 
     /// What [`open`](Self::open) needs.

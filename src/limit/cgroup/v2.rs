@@ -107,7 +107,7 @@ impl Group {
         let mut ours = dir.must_read("cgroup.controllers")?;
         let mut refusal = None;
         if ours != all {
-            refusal = self.enable_above(&root, &all)?;
+            refusal = self.enable_above(&root, &all, writes)?;
             ours = dir.must_read("cgroup.controllers")?;
             self.settle_type(dir, writes)?;
         }
@@ -129,7 +129,12 @@ impl Group {
     }
 
     /// Walks down from the root; what is refused is told back, for it may not matter.
-    fn enable_above(&self, root: &Dir, all: &str) -> Result<Option<(String, Errno)>> {
+    fn enable_above(
+        &self,
+        root: &Dir,
+        all: &str,
+        writes: &[Write],
+    ) -> Result<Option<(String, Errno)>> {
         let mut refusal = None;
         let below = self.path.strip_prefix(ROOT).unwrap_or_default();
         let ends = below.match_indices('/').map(|(at, _)| at);
@@ -140,10 +145,10 @@ impl Group {
                 root
             } else {
                 opened = Dir::open(&path)?;
-                match &opened {
-                    Some(dir) => dir,
-                    None => continue,
-                }
+                let Some(dir) = &opened else { continue };
+                // From the top down: below an invalid one, nothing can be made threaded.
+                self.settle_type(dir, writes)?;
+                dir
             };
             let enabled = dir.must_read("cgroup.subtree_control")?;
             let is_enabled = |name: &&str| enabled.split_whitespace().any(|one| one == *name);
