@@ -147,6 +147,19 @@ fn exit_code(status: i32) -> u8 {
     u8::try_from(status & 0xff).unwrap_or(u8::MAX)
 }
 
+/// All that the command line is, for what is made from it: man pages and completions.
+#[must_use]
+pub fn definition(program: &str) -> Command {
+    command(program)
+}
+
+/// What follows the flags of that command.
+#[must_use]
+pub fn usage_of(name: &str) -> &'static str {
+    let entry = COMMANDS.iter().find(|entry| entry.name == name);
+    entry.map_or("", |entry| entry.usage)
+}
+
 fn command(program: &str) -> Command {
     let commands = COMMANDS.iter().map(|entry| {
         Command::new(entry.name)

@@ -122,6 +122,12 @@ impl Plan {
             );
         };
         let namespaces = Namespaces::plan(config)?;
+        if !nix::unistd::geteuid().is_root() && !namespaces.has(USER) {
+            let why = "rootless container requires user namespaces";
+            return Err(Error::rule(Doing::CheckConfig, why)
+                .field("linux.namespaces")
+                .hint("`spec --rootless` writes a config.json to begin with"));
+        }
         let maps = IdMaps::plan(config, &namespaces)?;
         let root = RootPlan::new(dir, config, wishes)?;
         let mounts = Mount::plan_all(config, warnings)?;

@@ -208,8 +208,10 @@ impl Mount {
     ) -> Result<()> {
         match &self.kind {
             Kind::New { typ, source: of } => {
-                let tree = source.map_or_else(|| self.make_new(typ, of.as_deref()), Ok)?;
-                self.mount_new(root, &tree)
+                match source.map_or_else(|| self.make_new(typ, of.as_deref()), Ok) {
+                    Err(error) if typ.as_c_str() == c"sysfs" => self.bind_sysfs(root, error),
+                    tree => self.mount_new(root, &tree?),
+                }
             }
             Kind::Bind { .. } => {
                 let tree = source.map_or_else(|| self.clone_source(), |tree| Ok(Some(tree)))?;
@@ -232,6 +234,19 @@ impl Mount {
                 .explain(Doing::Mount, Err(Errno::ENODEV))
                 .hint("the kernel does not know this filesystem type"),
             result => self.make_filesystem(&self.explain(Doing::Mount, result)?, source),
+        }
+    }
+
+    /// A sysfs is of the network namespace that its maker owns, and a user namespace owns none but
+    /// its own: like crun, show the host's there.
+    fn bind_sysfs(&self, root: &Root, refused: Error) -> Result<()> {
+        if refused.errno() != Some(Errno::EPERM) {
+            return Err(refused);
+        }
+        let why = "a new sysfs needs a network namespace of the container's own";
+        match mount::clone_tree(AT_FDCWD, c"/sys", true, false) {
+            Ok(tree) => self.mount_bind(root, &tree),
+            Err(errno) => Err(refused.hint(format!("{why}, and to bind /sys failed: {errno}"))),
         }
     }
 
@@ -258,7 +273,11 @@ impl Mount {
             }
             for (key, value) in &self.options.data {
                 match value {
-                    Some(value) => context.set(key, value)?,
+                    Some(value) => match context.set(key, value) {
+                        // Like crun: the terminals' group need not exist in a user namespace.
+                        Err(Errno::EINVAL) if self.is_group_of_terminals(key, value) => {}
+                        result => result?,
+                    },
                     None => context.flag(key)?,
                 }
             }
@@ -274,6 +293,12 @@ impl Mount {
             (Err(error), Some(said)) if !said.is_empty() => Err(error.hint(said)),
             (result, _) => result,
         }
+    }
+
+    fn is_group_of_terminals(&self, key: &CStr, value: &CStr) -> bool {
+        let devpts = matches!(&self.kind, Kind::New { typ, .. } if typ.as_c_str() == c"devpts");
+        let number = value.to_str().is_ok_and(|gid| gid.parse::<u32>().is_ok());
+        devpts && key == c"gid" && number
     }
 
     fn mount_bind(&self, root: &Root, tree: &OwnedFd) -> Result<()> {

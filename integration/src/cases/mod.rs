@@ -39,6 +39,7 @@ mod propagation;
 mod ps;
 mod rlimits;
 mod rootfs;
+mod rootless;
 mod run;
 mod runtimetest;
 pub mod sd_notify;
@@ -80,6 +81,7 @@ pub fn all() -> Result<Vec<Case>> {
         leaks::cases(),
         hooks::cases(),
         sd_notify::cases(),
+        rootless::cases(),
         limits::cases(),
         update::cases(),
         events::cases(),

@@ -181,6 +181,20 @@ impl Own {
         proc_file(&format!("/proc/{pid}/cgroup")).map(Self)
     }
 
+    /// Our cgroup's directory in a v1 hierarchy; `None` where we are in none.
+    pub(super) fn place(&self, hierarchy: &Hierarchy) -> Option<String> {
+        let first = hierarchy.controllers.split(',').next()?;
+        let own = self.path(first)?;
+        // Without a cgroup namespace a nested runtime sees the host's path and a mount of a part.
+        let below = own.strip_prefix(hierarchy.root.trim_end_matches('/'));
+        let below = below.unwrap_or(own).trim_matches('/');
+        Some(
+            format!("{}/{below}", hierarchy.mount)
+                .trim_end_matches('/')
+                .to_owned(),
+        )
+    }
+
     /// For tests: as if procfs had said this.
     #[cfg(test)]
     pub(super) fn of(text: &str) -> Self {

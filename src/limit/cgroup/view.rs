@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Cgroup;
+use super::host::{Mode, Own, ROOT, hierarchies};
 use crate::error::Result;
 use crate::rootfs::c_string;
 use crate::rootfs::cgroupfs::{Hierarchy, View};
@@ -14,8 +15,16 @@ impl Cgroup {
             ..View::default()
         };
         let record = self.record();
-        let alone = record.paths().count() == 1;
-        for (controllers, path) in record.paths() {
+        let mut places: Vec<(String, String)> = record
+            .paths()
+            .map(|(controllers, path)| (controllers.to_owned(), path.to_owned()))
+            .collect();
+        if places.is_empty() {
+            places = own_places()?;
+        }
+        let alone = places.len() == 1;
+        for (controllers, path) in &places {
+            let controllers = controllers.as_str();
             let path = c_string(path, "linux.cgroupsPath")?;
             match (alone, controllers) {
                 (true, "") => view.unified = Some(path),
@@ -34,6 +43,19 @@ impl Cgroup {
         }
         Ok(view)
     }
+}
+
+/// Where we are ourselves: a rootless container without a cgroup of its own stays there.
+fn own_places() -> Result<Vec<(String, String)>> {
+    let own = Own::read()?;
+    if Mode::detect() == Mode::V2 {
+        let path = own.path("").unwrap_or("/");
+        return Ok(vec![(String::new(), format!("{ROOT}{path}"))]);
+    }
+    let all = hierarchies(true)?.into_iter();
+    Ok(all
+        .filter_map(|one| Some((one.controllers.clone(), own.place(&one)?)))
+        .collect())
 }
 
 /// The mount options that select a v1 hierarchy.
