@@ -193,16 +193,16 @@ fn written(dir: &Path) -> Result<String> {
 /// times; and with single blanks, for columns move with them.
 fn plain(text: &str) -> String {
     let mut out = String::new();
-    let mut lines = text.lines();
+    let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         if line == "NAME:" {
             // Of a help, what callers test: the rest is prose, and each has its own.
             let name = lines.next().unwrap_or_default();
             out.push_str(&format!("help of{}\n", name.replace("   ", " ")));
-            lines
-                .by_ref()
-                .take_while(|line| *line != "NAME:")
-                .for_each(drop);
+            while lines
+                .next_if(|line| *line != "NAME:" && *line != "Incorrect Usage.")
+                .is_some()
+            {}
             continue;
         }
         let words: Vec<String> = line.split_whitespace().map(word).collect();

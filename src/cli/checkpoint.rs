@@ -17,6 +17,8 @@ pub(super) const COMMAND: Entry = Entry::new::<CheckpointArgs>(
         let said: CheckpointArgs = args(matches)?;
         let id = only_id(&said.common.ids, "checkpoint", globals)?;
         let container = globals.store.find(id)?;
+        // Before the directory of the images is made.
+        container.check_checkpointable(container.status()?)?;
         let options = said.options().on(id)?;
         container.checkpoint(&options).map(|()| 0)
     },

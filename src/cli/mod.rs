@@ -27,6 +27,7 @@ mod update;
 use crate::error::{Act, Doing, Error, Result};
 use crate::log;
 use crate::stages::seal;
+use crate::sys::signal;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use globals::{GlobalArgs, Globals};
@@ -291,12 +292,19 @@ fn absolute(path: Option<&OsString>) -> Result<Option<PathBuf>> {
 }
 
 /// The output of a command.
+///
+/// Nobody reading it any more ends us as it ends other programs, by the signal and without a word.
 fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout
+    let written = stdout
         .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .doing(Doing::Command)
+        .and_then(|()| stdout.flush());
+    if matches!(&written, Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+        && signal::restore_default(libc::SIGPIPE).is_ok()
+    {
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGPIPE).doing(Doing::Command)?;
+    }
+    written.doing(Doing::Command)
 }
 
 #[cfg(test)]

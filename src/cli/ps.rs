@@ -20,7 +20,7 @@ pub(super) const COMMAND: Entry = Entry::new::<PsArgs>(
         let text = match said.format.as_str() {
             "table" => table(&pids, options).on(id)?,
             "json" => json(&pids),
-            _ => return Err(Error::rule(Doing::Command, "invalid format option")),
+            _ => return Err(Error::rule(Doing::List, "invalid format option")),
         };
         print(&text).map(|()| 0)
     },

@@ -17,17 +17,25 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 impl Container {
+    /// Whether a container of that status has something to checkpoint; in runc's words.
+    ///
+    /// # Errors
+    /// It has no program that runs.
+    pub fn check_checkpointable(&self, status: Status) -> Result<()> {
+        if matches!(status, Status::Running | Status::Paused) {
+            return Ok(());
+        }
+        let why = format!("Container cannot be checkpointed in {status} state");
+        Err(Error::rule(Doing::Checkpoint, why).on(self.id()))
+    }
+
     /// Writes its processes to `options.images`, and unless told otherwise ends and deletes it.
     ///
     /// # Errors
     /// It does not run, criu is missing or too old, or criu failed: the container then goes on.
     pub fn checkpoint(&self, options: &Options) -> Result<()> {
         let lock = self.dir().lock()?;
-        let status = self.current_status()?;
-        if !matches!(status, Status::Running | Status::Paused) {
-            let why = format!("Container cannot be checkpointed in {status} state");
-            return Err(Error::rule(Doing::Checkpoint, why).on(self.id()));
-        }
+        self.check_checkpointable(self.current_status()?)?;
         // Whoever asks for the pages may take hours.
         let lock = (!options.lazy_pages).then_some(lock);
         self.dump(options).within(Doing::Checkpoint).on(self.id())?;
