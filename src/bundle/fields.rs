@@ -80,7 +80,27 @@ pub const FIELDS: &[(&str, Owner)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundle::config::Config;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
     use std::path::Path;
+
+    /// Pointer and type of every field that the schema has.
+    fn schema() -> BTreeMap<&'static str, &'static str> {
+        let lines = include_str!("pointers.txt").lines();
+        let lines = lines.filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.split_once(' ').unwrap()).collect()
+    }
+
+    /// The line with the longest pointer that stands for this one.
+    fn owner(pointer: &str) -> Option<Owner> {
+        let stands_for = |(line, _): &&(&str, Owner)| {
+            let rest = pointer.strip_prefix(line);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let lines = FIELDS.iter().filter(stands_for);
+        lines.max_by_key(|(line, _)| line.len()).map(|line| line.1)
+    }
 
     #[test]
     fn every_owner_is_a_file_and_no_field_is_listed_twice() {
@@ -93,6 +113,60 @@ mod tests {
                 FIELDS[..index].iter().all(|(other, _)| other != pointer),
                 "{pointer}"
             );
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_schema_has_an_owner_and_every_line_is_of_the_schema() {
+        let schema = schema();
+        assert_eq!(schema.len(), 400);
+        for pointer in schema.keys() {
+            // What only holds others is theirs: `/linux`, `/process/user`.
+            let below = format!("{pointer}/");
+            let holds = FIELDS.iter().any(|(line, _)| line.starts_with(&below));
+            assert!(owner(pointer).is_some() || holds, "{pointer}: no owner");
+        }
+        for (line, _) in FIELDS {
+            assert!(schema.contains_key(line), "{line}: not in the schema");
+        }
+    }
+
+    /// A config whose only field is that one, with a value of a wrong type.
+    fn wrong(pointer: &str, schema: &BTreeMap<&str, &str>) -> Value {
+        let mut value = match schema[pointer] {
+            "string" => json!(5),
+            _ => json!("@"),
+        };
+        let mut at = pointer;
+        while let Some((above, key)) = at.rsplit_once('/') {
+            value = match schema.get(above) {
+                Some(types) if types.contains("array") => json!([value]),
+                _ => json!({key: value}),
+            };
+            at = above;
+        }
+        value
+    }
+
+    #[test]
+    fn every_owned_field_is_read_and_every_ignored_one_is_not() {
+        let schema = schema();
+        for (pointer, types) in &schema {
+            let config = wrong(pointer, &schema);
+            let read = serde_json::from_value::<Config>(config.clone());
+            match (owner(pointer), read) {
+                (Some(Ignored(_)), read) if *types != "object" => {
+                    // The kernel memory limits are read to be warned of.
+                    let warned = pointer.starts_with("/linux/resources/memory/kernel");
+                    assert!(read.is_ok() || warned, "{pointer} is read");
+                }
+                (Some(Ignored(_)), _) => {}
+                (_, Ok(_)) => panic!("{pointer} is not read: {config}"),
+                (_, Err(error)) => {
+                    let error = error.to_string();
+                    assert!(!error.contains("missing field"), "{pointer}: {error}");
+                }
+            }
         }
     }
 }
