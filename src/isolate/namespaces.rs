@@ -114,6 +114,13 @@ impl Namespaces {
         self.has(USER) || self.new & TIME != 0 || self.joined & PID != 0
     }
 
+    /// Whether the namespaces given by path are joined before the new user namespace is made: they
+    /// belong to others, and whoever is in there may not join them. Without root's privileges it
+    /// is only in there that anything may be joined.
+    pub(crate) fn join_before_user(&self) -> bool {
+        self.new & USER != 0 && self.joined != 0 && nix::unistd::geteuid().is_root()
+    }
+
     /// Opens the namespaces to be joined; the user namespace, which changes what may be done to
     /// the others, comes last.
     pub(crate) fn open(&self) -> Result<Vec<Opened>> {

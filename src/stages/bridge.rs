@@ -9,7 +9,7 @@ use super::{init, last_mile};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, TIME, USER};
 use crate::plan::Plan;
-use crate::sys::clone::{Cloned, clone3};
+use crate::sys::clone::{Cloned, clone3, unshare};
 use crate::sys::program;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 use std::os::fd::AsFd;
@@ -31,14 +31,30 @@ pub(crate) fn run(
 /// `true` in the init that it makes.
 fn cross(plan: &Plan, prepared: &Prepared, entry: &Entry<'_>, channel: &ChildEnd) -> Result<bool> {
     last_mile::die_with_parent()?;
+    let join_first = plan.namespaces.join_before_user();
+    if join_first {
+        entry.enter()?;
+        namespaces::join(&prepared.joins, 0)?;
+        unshare(USER)
+            .doing(Doing::CreateNamespaces)
+            .on("user")
+            .field("linux.namespaces")?;
+        // An unshare takes the parent's death signal away (prctl(2), PR_SET_PDEATHSIG).
+        last_mile::die_with_parent()?;
+        channel.send_want_maps()?;
+    }
     if plan.maps.is_some() {
         channel.await_message(ToChild::Mapped)?;
     }
-    entry.enter()?;
+    if !join_first {
+        entry.enter()?;
+    }
     // Processes in a pid namespace that we join see us in /proc (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).doing(Doing::Clone)?;
     // The mount namespace too: sources are resolved where the config's paths mean something.
-    namespaces::join(&prepared.joins, 0)?;
+    if !join_first {
+        namespaces::join(&prepared.joins, 0)?;
+    }
     if let Some(expected) = &plan.expected_maps {
         expected.verify_own()?;
     }

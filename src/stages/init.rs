@@ -7,6 +7,7 @@ use super::prepare::Prepared;
 use super::wire::{ChildEnd, ToChild};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, MOUNT, NET, PID, USER};
+use crate::isolate::sysctl::Sysctls;
 use crate::isolate::{keyring, net};
 use crate::plan::Plan;
 use crate::rootfs::{Leaf, Root, pivot};
@@ -119,12 +120,12 @@ impl Init<'_> {
             self.build(callers)?
         } else {
             self.settle_cgroup()?;
-            sysctls_through_own_procfs(sysctls)?;
+            self.set_sysctls(sysctls)?;
             pivot::change_root(&self.plan.root.c_path)?;
             None
         };
         last_mile::tune(process)?;
-        last_mile::set_labels(&process.labels)?;
+        last_mile::set_labels(&process.labels, self.prepared.proc.as_ref())?;
         self.channel.send_ready()?;
         self.channel.await_message(ToChild::Proceed)?;
         let state = hooks
@@ -216,7 +217,7 @@ impl Init<'_> {
                 None
             }
         };
-        sysctls_through_own_procfs(sysctls)?;
+        self.set_sysctls(sysctls)?;
         hide.make_readonly(&root)?;
         hide.mask(&root)?;
         for mount in mounts {
@@ -238,6 +239,13 @@ impl Init<'_> {
             }
         }
         Ok(console)
+    }
+
+    fn set_sysctls(&self, sysctls: &Sysctls) -> Result<()> {
+        match &self.prepared.proc {
+            Some(proc) => sysctls.write(proc.as_fd()),
+            None => Ok(()),
+        }
     }
 
     /// The rootfs and, with `all`, every bind's source: in the first case sources are cloned one
@@ -273,14 +281,6 @@ impl Init<'_> {
 /// In the container's pid namespace: the only number that means something to hooks in there.
 fn own_pid() -> i32 {
     std::process::id().cast_signed()
-}
-
-fn sysctls_through_own_procfs(sysctls: &crate::isolate::sysctl::Sysctls) -> Result<()> {
-    if sysctls.is_empty() {
-        return Ok(());
-    }
-    let proc = crate::rootfs::procfs::private().field("linux.sysctl")?;
-    sysctls.write(proc.as_fd())
 }
 
 /// A pty of the container's own devpts, bound to /dev/console, its master sent to the caller.

@@ -9,6 +9,7 @@ use crate::isolate::keyring;
 use crate::isolate::namespaces::{PID, USER};
 use crate::limit::cgroup::Cgroup;
 use crate::plan::ProcessPlan;
+use crate::rootfs::procfs;
 use crate::run::console::Console;
 use crate::sys::clone::{Cloned, clone3, setns};
 use crate::sys::program;
@@ -45,6 +46,8 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
     let (ours, theirs) = wire::pair()?;
     let beside;
     let mut doors = join.cgroup.doors()?;
+    let has_labels = !join.process.labels.is_empty();
+    let proc = has_labels.then(procfs::private).transpose()?;
     // Without the host's root privileges, those of the container's user namespace must come first.
     let by_bridge = join.namespaces & USER != 0 && !nix::unistd::geteuid().is_root();
     if !by_bridge && join.namespaces & PID != 0 {
@@ -66,7 +69,13 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
     match cloned? {
         (Cloned::Child, cloned) => {
             drop(ours);
-            run(join, &entry(doors, cloned), by_bridge, theirs)
+            run(
+                join,
+                &entry(doors, cloned),
+                by_bridge,
+                proc.as_ref(),
+                theirs,
+            )
         }
         (Cloned::Parent(pid, pidfd), _) => {
             drop(theirs);
@@ -79,7 +88,13 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
     }
 }
 
-fn run(join: &Join<'_>, entry: &Entry<'_>, by_bridge: bool, channel: ChildEnd) -> ! {
+fn run(
+    join: &Join<'_>,
+    entry: &Entry<'_>,
+    by_bridge: bool,
+    proc: Option<&OwnedFd>,
+    channel: ChildEnd,
+) -> ! {
     let made = || -> Result<bool> {
         last_mile::die_with_parent()?;
         // While we are dumpable: after that the file is root's.
@@ -107,7 +122,7 @@ fn run(join: &Join<'_>, entry: &Entry<'_>, by_bridge: bool, channel: ChildEnd) -
             }
         }
     };
-    match made().and_then(|init| init.then(|| prepare(join, &channel)).transpose()) {
+    match made().and_then(|init| init.then(|| prepare(join, proc, &channel)).transpose()) {
         Ok(Some(console)) => {
             let ending = Ending {
                 process: join.process,
@@ -123,7 +138,7 @@ fn run(join: &Join<'_>, entry: &Entry<'_>, by_bridge: bool, channel: ChildEnd) -
 }
 
 /// Everything between the join and the last mile.
-fn prepare(join: &Join<'_>, channel: &ChildEnd) -> Result<Option<Console>> {
+fn prepare(join: &Join<'_>, proc: Option<&OwnedFd>, channel: &ChildEnd) -> Result<Option<Console>> {
     let process = join.process;
     last_mile::enter()?;
     if let Some(keyring) = &join.keyring {
@@ -160,7 +175,7 @@ fn prepare(join: &Join<'_>, channel: &ChildEnd) -> Result<Option<Console>> {
         None => None,
     };
     last_mile::tune(process)?;
-    last_mile::set_labels(&process.labels)?;
+    last_mile::set_labels(&process.labels, proc)?;
     channel.send_ready()?;
     channel.await_message(ToChild::Proceed)?;
     Ok(console)

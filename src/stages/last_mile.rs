@@ -19,7 +19,7 @@ use crate::sys::{fd, signal};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What the last mile needs.
 pub(crate) struct Ending<'a> {
@@ -61,11 +61,11 @@ pub(crate) fn tune(process: &ProcessPlan) -> Result<()> {
 }
 
 /// Asks for the labels that execve is to apply.
-pub(crate) fn set_labels(labels: &Labels) -> Result<()> {
-    if labels.is_empty() {
-        return Ok(());
+pub(crate) fn set_labels(labels: &Labels, proc: Option<&OwnedFd>) -> Result<()> {
+    match proc {
+        Some(proc) => labels.set_on_exec(proc.as_fd()),
+        None => Ok(()),
     }
-    labels.set_on_exec(crate::rootfs::procfs::private()?.as_fd())
 }
 
 /// Becomes the program, or ends.

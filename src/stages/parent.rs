@@ -51,6 +51,7 @@ pub(crate) fn spawn(plan: &Plan, prepared: &Prepared, hook_state: &HookState) ->
     let bridged = plan.namespaces.need_bridge();
     // The cgroup namespace's root is the cgroup at its making: that waits until we are in ours.
     let flags = match bridged {
+        true if plan.namespaces.join_before_user() => 0,
         true => plan.namespaces.new & USER,
         false => plan.namespaces.new & !CGROUP,
     };
@@ -147,6 +148,12 @@ impl Child {
         if plan.namespaces.need_bridge() {
             // From outside: inside a user namespace nobody may lower it.
             plan.process.oom.set(self.pid)?;
+            if plan.namespaces.join_before_user() {
+                match self.next(Some(cgroup))? {
+                    FromChild::WantMaps => {}
+                    _ => return Err(out_of_order()),
+                }
+            }
             if let Some(maps) = &plan.maps {
                 maps.write(self.pid)?;
                 self.channel.send(ToChild::Mapped)?;

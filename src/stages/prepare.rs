@@ -8,7 +8,7 @@ use crate::limit::rdt::{Rdt, RdtPlan};
 use crate::plan::Plan;
 use crate::rootfs::cgroupfs::View;
 use crate::rootfs::idmap::Mappers;
-use crate::rootfs::{libc_flag, pivot};
+use crate::rootfs::{libc_flag, pivot, procfs};
 use crate::sys::mount::{self, MountAttr};
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::Mode;
@@ -34,6 +34,8 @@ pub(crate) struct Prepared {
     /// Trees cloned with the privileges of the host's root, for a container whose root has less;
     /// empty when init clones them itself.
     pub(crate) early: Option<Early>,
+    /// For sysctls and labels, if there are any.
+    pub(crate) proc: Option<OwnedFd>,
     /// Where the pty's master is sent, for a process with a terminal.
     pub(crate) console: Option<OwnedFd>,
     /// `None`: the process goes on to execve by itself (`run`).
@@ -58,6 +60,8 @@ impl Prepared {
             .on(plan.root.path.display())
             .field("root.path")?;
         plan.net_devices.check()?;
+        let needs_proc = !plan.sysctls.is_empty() || !plan.process.labels.is_empty();
+        let proc = needs_proc.then(procfs::private).transpose()?;
         let early = Early::clone_for(plan, &joins)?;
         let rdt = plan.rdt.as_ref().map(RdtPlan::make).transpose()?;
         let cgroup = plan.cgroup.make()?;
@@ -76,6 +80,7 @@ impl Prepared {
             rdt,
             view,
             early,
+            proc,
             console,
             gate,
             keep: false,

@@ -36,6 +36,8 @@ pub(crate) enum ToChild {
 /// What the child tells.
 #[derive(Debug)]
 pub(crate) enum FromChild {
+    /// The bridge has joined what there was, and made its user namespace: time for the maps.
+    WantMaps,
     /// The bridge has made the init: its pid as the parent sees it, and its pidfd.
     Bridged(i32, OwnedFd),
     /// The mounts are made and visible at the rootfs: time for hooks.
@@ -52,6 +54,7 @@ const WANT_HOOKS: u8 = 2;
 const READY: u8 = 3;
 const LISTENER: u8 = 4;
 const FAILED: u8 = 5;
+const WANT_MAPS: u8 = 6;
 
 /// The parent's end.
 #[derive(Debug)]
@@ -98,6 +101,7 @@ impl ParentEnd {
         let number = body.first_chunk().map(|bytes| i32::from_le_bytes(*bytes));
         let message = match (*kind, number, fds.pop()) {
             (BRIDGED, Some(pid), Some(pidfd)) => Some(FromChild::Bridged(pid, pidfd)),
+            (WANT_MAPS, ..) => Some(FromChild::WantMaps),
             (WANT_HOOKS, ..) => Some(FromChild::WantHooks),
             (READY, ..) => Some(FromChild::Ready),
             (LISTENER, Some(fd), _) => Some(FromChild::Listener(fd)),
@@ -138,6 +142,10 @@ impl ChildEnd {
         )
         .map(drop)
         .doing(Doing::Talk)
+    }
+
+    pub(crate) fn send_want_maps(&self) -> Result<()> {
+        self.write(&[WANT_MAPS])
     }
 
     pub(crate) fn send_want_hooks(&self) -> Result<()> {

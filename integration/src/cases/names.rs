@@ -16,6 +16,8 @@ cases! {
     sysctl_of_the_ipc_namespace_is_set,
     sysctl_of_an_interface_may_use_slashes,
     the_hosts_sysctls_are_untouched,
+    sysctls_are_set_in_a_user_namespace: [Userns],
+    sysctls_are_set_in_a_user_namespace_with_pids_of_others: [Userns],
     init_has_no_tracer_and_no_seccomp_by_default,
 }
 
@@ -106,5 +108,39 @@ fn init_has_no_tracer_and_no_seccomp_by_default(lab: &Lab) -> Result {
     check!(ignored & !own == 0, "init ignores signals {ignored:x}");
     let blocked = u64::from_str_radix(&status_line(pid, "SigBlk")?, 16)?;
     check!(blocked == 0, "init blocks signals {blocked:x}");
+    Ok(())
+}
+
+fn sysctls_are_set_in_a_user_namespace(lab: &Lab) -> Result {
+    let mut bundle = lab.script("cat /proc/sys/net/ipv4/ip_forward")?;
+    bundle
+        .mapped()?
+        .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}))?;
+    same!("ip_forward", lab.told(&bundle)?, "1\n");
+    Ok(())
+}
+
+/// There, no procfs can be mounted: its pids belong to another user namespace.
+fn sysctls_are_set_in_a_user_namespace_with_pids_of_others(lab: &Lab) -> Result {
+    let first = lab.started(&lab.idle()?)?;
+    let joined = format!("/proc/{}/ns/pid", first.pid()?);
+    for path in [None, Some(joined.as_str())] {
+        let mut bundle = lab.script("cat /proc/sys/net/ipv4/ip_forward")?;
+        let proc = json!({"destination": "/proc", "type": "bind", "source": "/proc",
+            "options": ["rbind"]});
+        bundle
+            .mapped()?
+            .drop_namespace("pid")?
+            .set("/mounts/0", proc)?
+            .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}))?;
+        if path.is_some() {
+            bundle.namespace("pid", path)?;
+        }
+        same!(
+            format!("ip_forward, pid namespace {path:?}"),
+            lab.told(&bundle)?,
+            "1\n"
+        );
+    }
     Ok(())
 }

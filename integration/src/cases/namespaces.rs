@@ -54,6 +54,7 @@ crate::cases! {
     loopback_is_up_in_a_new_network_namespace,
     a_joined_namespace_keeps_its_state: [Tool("unshare")],
     two_containers_share_namespaces_by_path,
+    a_new_user_namespace_goes_with_joined_ones: [Userns],
     time_offsets_are_seen_inside: [Namespace("time")],
     init_is_pid_1_in_a_new_pid_namespace,
     a_new_cgroup_namespace_hides_the_path: [Namespace("cgroup")],
@@ -223,5 +224,41 @@ fn a_new_cgroup_namespace_hides_the_path(lab: &Lab) -> Result {
         !told.is_empty() && !told.contains(lab.mark()),
         "the path shows: {told}"
     );
+    Ok(())
+}
+
+/// As with Docker's `--userns-remap` and `--network=container:ID`: what is joined belongs to others,
+/// the host or another container's user namespace.
+fn a_new_user_namespace_goes_with_joined_ones(lab: &Lab) -> Result {
+    for mapped in [false, true] {
+        let mut bundle = lab.idle()?;
+        if mapped {
+            bundle.mapped()?;
+        }
+        let first = lab.started(&bundle)?;
+        let pid = first.executes("sleep")?;
+        let mut bundle = lab.idle()?;
+        bundle.mapped()?.unset("/hostname")?;
+        // Not mqueue: that can be mounted by the root of the ipc namespace's owner only.
+        bundle.set("/mounts/4", json!({"destination": "/mnt", "type": "tmpfs"}))?;
+        let kinds = [("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
+        for (kind, link) in kinds {
+            bundle.namespace(kind, Some(&format!("/proc/{pid}/ns/{link}")))?;
+        }
+        let second = lab.started(&bundle)?;
+        let other = second.executes("sleep")?;
+        for (_, link) in kinds {
+            same!(link, namespace(other, link)?, namespace(pid, link)?);
+        }
+        check!(
+            namespace(other, "user")? != namespace(pid, "user")?,
+            "the user namespace is the first's"
+        );
+        same!(
+            "uid",
+            crate::kernel::status_line(other, "Uid")?,
+            "100000 100000 100000 100000"
+        );
+    }
     Ok(())
 }
