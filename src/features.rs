@@ -122,10 +122,9 @@ fn seccomp() -> Seccomp {
     }
 }
 
-/// The names known, in the kernel's order; without those that this kernel has not.
+/// The names known, in the kernel's order, whether this kernel has them or not.
 fn capabilities() -> Vec<String> {
-    let known = caps::runtime::procfs_all_supported(None).unwrap_or_else(|_| caps::all());
-    let mut known: Vec<Capability> = known.into_iter().collect();
+    let mut known: Vec<Capability> = caps::all().into_iter().collect();
     known.sort_by_key(Capability::index);
     known.iter().map(Capability::to_string).collect()
 }

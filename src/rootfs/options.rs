@@ -52,7 +52,8 @@ const ATTRIBUTES: [(&str, Effect); 19] = [
     ("nosymfollow", Set(ATTR_NOSYMFOLLOW)),
     ("symfollow", Clear(ATTR_NOSYMFOLLOW)),
     ("relatime", Atime(0)),
-    ("norelatime", Atime(ATTR_STRICTATIME)),
+    // The default is relatime all the same (mount(2)); for a bind, what its source has.
+    ("norelatime", Set(0)),
     ("noatime", Atime(ATTR_NOATIME)),
     ("atime", Atime(0)),
     ("strictatime", Atime(ATTR_STRICTATIME)),
@@ -82,7 +83,7 @@ const SUPERBLOCK: [(&str, Option<&CStr>); 11] = [
     ("noiversion", None),
 ];
 
-const OTHERS: [&str; 4] = ["bind", "rbind", "remount", "tmpcopyup"];
+const OTHERS: [&str; 6] = ["bind", "idmap", "rbind", "remount", "ridmap", "tmpcopyup"];
 
 /// A recursive form's plain form: `rro` is `ro` on the whole tree. `rw` is no such thing.
 fn recursive_of(word: &str) -> Option<&str> {
@@ -265,6 +266,6 @@ mod tests {
         ] {
             assert!(known.iter().any(|name| name == word), "{word}");
         }
-        assert_eq!(known.len(), 19 + 11 + 4 + 18 + 8);
+        assert_eq!(known.len(), 19 + 11 + 6 + 18 + 8);
     }
 }

@@ -35,20 +35,6 @@ pub(crate) fn set_filter(flags: u64, filter: &[sock_filter]) -> nix::Result<Opti
     Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) }))
 }
 
-/// Whether the kernel has that `SECCOMP_RET_*` action.
-pub(crate) fn action_available(action: u32) -> bool {
-    // SAFETY: the kernel reads one u32 from the pointer.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_GET_ACTION_AVAIL,
-            0,
-            &raw const action,
-        )
-    };
-    result == 0
-}
-
 /// Whether the kernel takes those filter flags together.
 ///
 /// Flags are checked before the program is read, so with a null program unknown ones fail with

@@ -18,6 +18,7 @@ mod events;
 mod exec;
 mod exec_process;
 mod fds;
+mod features;
 mod golden;
 mod hide;
 mod hooks;
@@ -54,6 +55,7 @@ pub fn all() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     for part in [
         cli::cases(),
+        features::cases(),
         lifecycle::cases(),
         run::cases(),
         kill::cases(),

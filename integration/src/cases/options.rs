@@ -5,6 +5,8 @@ use crate::case::{Case, Need, Result};
 use crate::check;
 use crate::kernel::mount_at;
 use crate::lab::Lab;
+use crate::scene::own_mounts;
+use nix::mount::{MsFlags, mount};
 
 /// (options, what must be among the mount's flags, what must not)
 const BIND: [(&str, &str, &str); 19] = [
@@ -29,6 +31,45 @@ const BIND: [(&str, &str, &str); 19] = [
     ("defaults", "rw", "ro"),
 ];
 
+/// Words that change no flag that mountinfo shows, or only take one back; all must be taken.
+const QUIET: [&str; 14] = [
+    "rnorelatime",
+    "norelatime",
+    "nostrictatime",
+    "async",
+    "nolazytime",
+    "silent",
+    "loud",
+    "mand",
+    "nomand",
+    "iversion",
+    "noiversion",
+    "symfollow",
+    "nosymfollow,symfollow",
+    "noatime,relatime",
+];
+
+/// (recursive option, the flag, whether it is set; the source has the opposite)
+const RECURSIVE: [(&str, &str, bool); 17] = [
+    ("rro", "ro", true),
+    ("rrw", "ro", false),
+    ("rnosuid", "nosuid", true),
+    ("rsuid", "nosuid", false),
+    ("rnodev", "nodev", true),
+    ("rdev", "nodev", false),
+    ("rnoexec", "noexec", true),
+    ("rexec", "noexec", false),
+    ("rnodiratime", "nodiratime", true),
+    ("rdiratime", "nodiratime", false),
+    ("rnoatime", "noatime", true),
+    ("ratime", "noatime", false),
+    ("rrelatime", "relatime", true),
+    ("rstrictatime", "relatime", false),
+    ("rnostrictatime", "relatime", true),
+    ("rnosymfollow", "nosymfollow", true),
+    ("rsymfollow", "nosymfollow", false),
+];
+
 /// Options of a file system, as its super block shows them.
 const SUPER: [(&str, &str); 3] = [
     ("sync", "sync"),
@@ -37,13 +78,7 @@ const SUPER: [(&str, &str); 3] = [
 ];
 
 /// Options that newer runtimes know, on a bind.
-const NEWER: [(&str, &str, (u32, u32)); 5] = [
-    ("nosymfollow", "nosymfollow", (5, 10)),
-    ("rnosuid", "nosuid", (5, 12)),
-    ("rnodev", "nodev", (5, 12)),
-    ("rnoexec", "noexec", (5, 12)),
-    ("rnoatime", "noatime", (5, 12)),
-];
+const NEWER: [(&str, &str, (u32, u32)); 1] = [("nosymfollow", "nosymfollow", (5, 10))];
 
 /// One case for each option.
 pub fn cases() -> Vec<Case> {
@@ -63,7 +98,60 @@ pub fn cases() -> Vec<Case> {
         let case = Case::new(&name, move |lab| bind(lab, option, want, ""));
         cases.push(case.needs(&[Need::Kernel(major, minor)]));
     }
+    for options in QUIET {
+        let name = format!("mount_option_{}", options.replace(',', "_then_"));
+        cases.push(Case::new(&name, move |lab| {
+            bind(lab, options, "relatime", "nosymfollow")
+        }));
+    }
+    for (option, flag, set) in RECURSIVE {
+        let name = format!("mount_option_{option}");
+        let case = Case::new(&name, move |lab| recursive(lab, option, flag, set));
+        cases.push(case.needs(&[Need::Kernel(5, 14)]));
+    }
     cases
+}
+
+/// The mount and one below it.
+fn recursive(lab: &Lab, option: &str, flag: &str, set: bool) -> Result {
+    own_mounts(MsFlags::MS_PRIVATE)?;
+    let source = lab.directory("source")?;
+    let below = source.join("below");
+    let plain = MsFlags::empty();
+    let mut opposite = match flag {
+        "ro" => MsFlags::MS_RDONLY,
+        "nosuid" => MsFlags::MS_NOSUID,
+        "nodev" => MsFlags::MS_NODEV,
+        "noexec" => MsFlags::MS_NOEXEC,
+        "nodiratime" => MsFlags::MS_NODIRATIME,
+        "noatime" => MsFlags::MS_NOATIME,
+        "relatime" => MsFlags::MS_RELATIME,
+        // MS_NOSYMFOLLOW
+        _ => MsFlags::from_bits_retain(256),
+    };
+    if set {
+        opposite = match flag {
+            "relatime" => MsFlags::MS_STRICTATIME,
+            _ => plain,
+        };
+    }
+    mount(Some("tmpfs"), &source, Some("tmpfs"), plain, None::<&str>)?;
+    std::fs::create_dir(&below)?;
+    mount(Some("tmpfs"), &below, Some("tmpfs"), plain, None::<&str>)?;
+    for at in [&below, &source] {
+        let again = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | opposite;
+        mount(None::<&str>, at, None::<&str>, again, None::<&str>)?;
+    }
+    let mut bundle = lab.idle()?;
+    bundle.mount("bind", &source, "/mnt", &["rbind", option])?;
+    let container = lab.started(&bundle)?;
+    let pid = container.executes("sleep")?;
+    for at in ["/mnt", "/mnt/below"] {
+        let flags = mount_at(pid, at)?.mount_options;
+        let has = flags.contains_key(flag);
+        check!(has == set, "{at}: {flag} is {has} among {flags:?}");
+    }
+    Ok(())
 }
 
 fn bind(lab: &Lab, options: &str, want: &str, without: &str) -> Result {

@@ -1,12 +1,12 @@
 //! What `features` says of this part: what we know of seccomp, and what this kernel does.
 #![forbid(unsafe_code)]
 
-use crate::sys::seccomp::{action_available, flags_known};
+use crate::sys::seccomp::flags_known;
 use oci_spec::runtime::LinuxSeccompAction as Action;
 
-/// Actions we know and the kernel has, sorted by name.
+/// Actions, sorted by name.
 pub(crate) fn actions() -> Vec<Action> {
-    let known = [
+    vec![
         Action::ScmpActAllow,
         Action::ScmpActErrno,
         Action::ScmpActKill,
@@ -16,9 +16,7 @@ pub(crate) fn actions() -> Vec<Action> {
         Action::ScmpActNotify,
         Action::ScmpActTrace,
         Action::ScmpActTrap,
-    ];
-    let kernel = |action: &Action| action_available(action.as_u32(Some(0)));
-    known.into_iter().filter(kernel).collect()
+    ]
 }
 
 /// Operators of conditions, sorted.
@@ -34,11 +32,30 @@ pub(crate) fn operators() -> &'static [&'static str] {
     ]
 }
 
-/// Architectures we have syscall tables for, sorted.
+/// Architectures that a profile may list, sorted: all of the spec. Whatever the processor, there are
+/// tables for those of its own that it runs, and the others cannot come.
 pub(crate) fn archs() -> &'static [&'static str] {
     &[
         "SCMP_ARCH_AARCH64",
         "SCMP_ARCH_ARM",
+        "SCMP_ARCH_LOONGARCH64",
+        "SCMP_ARCH_M68K",
+        "SCMP_ARCH_MIPS",
+        "SCMP_ARCH_MIPS64",
+        "SCMP_ARCH_MIPS64N32",
+        "SCMP_ARCH_MIPSEL",
+        "SCMP_ARCH_MIPSEL64",
+        "SCMP_ARCH_MIPSEL64N32",
+        "SCMP_ARCH_PARISC",
+        "SCMP_ARCH_PARISC64",
+        "SCMP_ARCH_PPC",
+        "SCMP_ARCH_PPC64",
+        "SCMP_ARCH_PPC64LE",
+        "SCMP_ARCH_RISCV64",
+        "SCMP_ARCH_S390",
+        "SCMP_ARCH_S390X",
+        "SCMP_ARCH_SH",
+        "SCMP_ARCH_SHEB",
         "SCMP_ARCH_X32",
         "SCMP_ARCH_X86",
         "SCMP_ARCH_X86_64",

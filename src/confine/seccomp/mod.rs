@@ -47,7 +47,7 @@ impl Seccomp {
             let why = "SCMP_ACT_NOTIFY cannot be used as default action";
             return Err(wrong(why).field("linux.seccomp.defaultAction"));
         }
-        let abis = abis(profile.architectures().as_deref(), warnings)?;
+        let abis = abis(profile.architectures().as_deref())?;
         let (mut rules, mut named, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for (index, entry) in profile.syscalls().iter().flatten().enumerate() {
             let rule = rule(entry, index)?;
@@ -135,20 +135,17 @@ fn action(action: Action, data: Option<u32>) -> Result<u32> {
     }
 }
 
-/// The ABIs a filter speaks of: the native one, and those listed that we have a table for.
-fn abis(listed: Option<&[Arch]>, warnings: &mut Vec<String>) -> Result<Vec<Abi>> {
+/// The ABIs a filter speaks of: the native one, and those listed that its processor runs. The others
+/// are refused as a whole like what is not listed, and cannot come.
+fn abis(listed: Option<&[Arch]>) -> Result<Vec<Abi>> {
     let Some(native) = Abi::NATIVE else {
         let why = "seccomp is not supported on this architecture";
         return Err(wrong(why).field("linux.seccomp"));
     };
     let mut abis = vec![native];
-    for (index, arch) in listed.into_iter().flatten().enumerate() {
-        match Abi::named(*arch) {
-            Some(abi) if abis.contains(&abi) => {}
-            Some(abi) => abis.push(abi),
-            None => warnings.push(format!(
-                "linux.seccomp.architectures[{index}]: {arch} is refused as a whole: no table for it"
-            )),
+    for abi in listed.into_iter().flatten().filter_map(|a| Abi::named(*a)) {
+        if !abis.contains(&abi) {
+            abis.push(abi);
         }
     }
     Ok(abis)
