@@ -1,14 +1,20 @@
 //! `linux.timeOffsets`: the clocks of a new time namespace (time_namespaces(7)).
 #![forbid(unsafe_code)]
 
-use super::namespaces::{Namespaces, TIME};
+use super::namespaces::{Namespaces, TIME, USER};
 use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::sys::clone::unshare;
 
-/// Lines for /proc/PID/timens_offsets; empty when the clocks are the host's.
+/// The clocks to set.
 #[derive(Debug, Default)]
-pub(crate) struct TimeOffsets(String);
+pub(crate) struct TimeOffsets {
+    /// For /proc/PID/timens_offsets; empty when the clocks are the host's.
+    lines: String,
+    /// In a user namespace that file is closed to a process that nobody may look into, which the
+    /// bridge is. The host's root may write it.
+    from_outside: bool,
+}
 
 impl TimeOffsets {
     pub(crate) fn plan(config: &Config, namespaces: &Namespaces) -> Result<Self> {
@@ -36,22 +42,34 @@ impl TimeOffsets {
             let nanosecs = offset.nanosecs().unwrap_or(0);
             lines.push_str(&format!("{clock} {secs} {nanosecs}\n"));
         }
-        Ok(Self(lines))
+        Ok(Self {
+            lines,
+            from_outside: namespaces.has(USER) && nix::unistd::geteuid().is_root(),
+        })
     }
 
-    /// Makes a time namespace for this process's children and sets its clocks, which must be
-    /// done before the first of them is born.
-    pub(crate) fn unshare(&self) -> Result<()> {
+    /// Whether the parent has to [`write`](Self::write) them.
+    pub(crate) fn are_from_outside(&self) -> bool {
+        self.from_outside && !self.lines.is_empty()
+    }
+
+    /// Makes a time namespace for this process's children.
+    pub(crate) fn unshare() -> Result<()> {
         unshare(TIME)
             .doing(Doing::CreateNamespaces)
             .on("time")
-            .field("linux.namespaces")?;
-        if self.0.is_empty() {
+            .field("linux.namespaces")
+    }
+
+    /// Sets the clocks of the namespace that the children of `process` (a name in /proc) will be
+    /// in, which must be done before the first of them is born.
+    pub(crate) fn write(&self, process: impl std::fmt::Display) -> Result<()> {
+        if self.lines.is_empty() {
             return Ok(());
         }
-        std::fs::write("/proc/self/timens_offsets", &self.0)
+        std::fs::write(format!("/proc/{process}/timens_offsets"), &self.lines)
             .doing(Doing::SetTimeOffset)
-            .on(self.0.trim().replace('\n', ", "))
+            .on(self.lines.trim().replace('\n', ", "))
             .field("linux.timeOffsets")
     }
 }

@@ -8,6 +8,7 @@ use super::wire::{ChildEnd, ToChild};
 use super::{init, last_mile};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::namespaces::{self, CGROUP, TIME, USER};
+use crate::isolate::time::TimeOffsets;
 use crate::plan::Plan;
 use crate::sys::clone::{Cloned, clone3, unshare};
 use crate::sys::program;
@@ -62,7 +63,13 @@ fn cross(plan: &Plan, prepared: &Prepared, entry: &Entry<'_>, channel: &ChildEnd
         become_root()?;
     }
     if plan.namespaces.new & TIME != 0 {
-        plan.times.unshare()?;
+        TimeOffsets::unshare()?;
+        if plan.times.are_from_outside() {
+            channel.send_want_offsets()?;
+            channel.await_message(ToChild::OffsetsSet)?;
+        } else {
+            plan.times.write("self")?;
+        }
     }
     let flags = plan.namespaces.new & !(USER | TIME | CGROUP);
     let parent = u64::from(libc::CLONE_PARENT.cast_unsigned());

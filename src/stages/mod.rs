@@ -7,7 +7,7 @@
 //! clone3(NEW*, INTO_CGROUP) -------------------------------->  die with the parent, new session
 //!  | user, time, joined pid ns:
 //!  | clone3(NEWUSER) ----------> join namespaces
-//!  | write id maps --- Mapped -> become root in there; time
+//!  | write id maps --- Mapped -> become root in there; time (WantOffsets, OffsetsSet)
 //!  |                             clone3(NEW*, CLONE_PARENT) -> (the same script)
 //!  |<-- Bridged{pid, pidfd} ---- exit
 //! move network devices           DevicesMoved --------------> enter the cgroup (v1), then its

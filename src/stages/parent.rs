@@ -158,7 +158,13 @@ impl Child {
                 maps.write(self.pid)?;
                 self.channel.send(ToChild::Mapped)?;
             }
-            match self.next(Some(cgroup))? {
+            let mut next = self.next(Some(cgroup))?;
+            if let FromChild::WantOffsets = next {
+                plan.times.write(self.pid)?;
+                self.channel.send(ToChild::OffsetsSet)?;
+                next = self.next(Some(cgroup))?;
+            }
+            match next {
                 FromChild::Bridged(pid, pidfd) => self.replace(pid, pidfd),
                 _ => return Err(out_of_order()),
             }

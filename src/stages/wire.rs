@@ -21,6 +21,8 @@ const PACKET: usize = 4096;
 pub(crate) enum ToChild {
     /// The id maps of the new user namespace are written.
     Mapped = 1,
+    /// The clocks of the new time namespace are set.
+    OffsetsSet,
     /// The network devices are in the container's namespace.
     DevicesMoved,
     /// systemd has put the child into its cgroup.
@@ -38,6 +40,8 @@ pub(crate) enum ToChild {
 pub(crate) enum FromChild {
     /// The bridge has joined what there was, and made its user namespace: time for the maps.
     WantMaps,
+    /// The bridge has made a time namespace whose clocks only the parent can set.
+    WantOffsets,
     /// The bridge has made the init: its pid as the parent sees it, and its pidfd.
     Bridged(i32, OwnedFd),
     /// The mounts are made and visible at the rootfs: time for hooks.
@@ -55,6 +59,7 @@ const READY: u8 = 3;
 const LISTENER: u8 = 4;
 const FAILED: u8 = 5;
 const WANT_MAPS: u8 = 6;
+const WANT_OFFSETS: u8 = 7;
 
 /// The parent's end.
 #[derive(Debug)]
@@ -102,6 +107,7 @@ impl ParentEnd {
         let message = match (*kind, number, fds.pop()) {
             (BRIDGED, Some(pid), Some(pidfd)) => Some(FromChild::Bridged(pid, pidfd)),
             (WANT_MAPS, ..) => Some(FromChild::WantMaps),
+            (WANT_OFFSETS, ..) => Some(FromChild::WantOffsets),
             (WANT_HOOKS, ..) => Some(FromChild::WantHooks),
             (READY, ..) => Some(FromChild::Ready),
             (LISTENER, Some(fd), _) => Some(FromChild::Listener(fd)),
@@ -146,6 +152,10 @@ impl ChildEnd {
 
     pub(crate) fn send_want_maps(&self) -> Result<()> {
         self.write(&[WANT_MAPS])
+    }
+
+    pub(crate) fn send_want_offsets(&self) -> Result<()> {
+        self.write(&[WANT_OFFSETS])
     }
 
     pub(crate) fn send_want_hooks(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use crate::case::{Case, Result};
 
+mod all_fields;
 mod apparmor;
 mod caps;
 mod checkpoint;
@@ -99,6 +100,7 @@ pub fn all() -> Result<Vec<Case>> {
         golden::cases()?,
         errors::cases()?,
         runtimetest::cases()?,
+        all_fields::cases(),
         churn::cases(),
     ] {
         all.extend(part);

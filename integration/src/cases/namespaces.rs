@@ -56,6 +56,7 @@ crate::cases! {
     two_containers_share_namespaces_by_path,
     a_new_user_namespace_goes_with_joined_ones: [Userns],
     time_offsets_are_seen_inside: [Namespace("time")],
+    time_offsets_are_set_in_a_user_namespace: [Namespace("time"), Userns],
     init_is_pid_1_in_a_new_pid_namespace,
     a_new_cgroup_namespace_hides_the_path: [Namespace("cgroup")],
 }
@@ -189,8 +190,19 @@ fn two_containers_share_namespaces_by_path(lab: &Lab) -> Result {
 }
 
 fn time_offsets_are_seen_inside(lab: &Lab) -> Result {
+    offsets(lab, false)
+}
+
+fn time_offsets_are_set_in_a_user_namespace(lab: &Lab) -> Result {
+    offsets(lab, true)
+}
+
+fn offsets(lab: &Lab, mapped: bool) -> Result {
     let mut bundle = lab.script("cat /proc/self/timens_offsets; cat /proc/uptime")?;
     bundle.namespace("time", None)?;
+    if mapped {
+        bundle.mapped()?;
+    }
     bundle.set(
         "/linux/timeOffsets",
         json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}}),

@@ -33,7 +33,7 @@ fn ip(words: &str) -> Result<String> {
 
 /// The host of the case: two pairs, `one` and `two` with their peers, of which `one` is up, and has
 /// addresses of each sort.
-fn host() -> Result {
+pub fn host() -> Result {
     unshare(CloneFlags::CLONE_NEWNET)?;
     for words in [
         "link add one type veth peer name onepeer",

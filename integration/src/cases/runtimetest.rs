@@ -106,13 +106,18 @@ const CONFIGS: [(&str, u64, Change); 15] = [
 pub fn cases() -> Result<Vec<Case>> {
     let cases = CONFIGS.iter().map(|(name, least, change)| {
         let (least, change) = (*least, *change);
-        let run = move |lab: &Lab| inside(lab, least, change);
+        let run = move |lab: &Lab| inside(lab, least, change).map(drop);
         Case::new(&format!("runtimetest_{name}"), run).needs(&[Need::Runtimetest])
     });
     Ok(cases.collect())
 }
 
-fn inside(lab: &Lab, least: u64, change: Change) -> Result {
+/// Runs runtimetest in a container of the changed config; its checks, which all hold.
+pub fn inside(
+    lab: &Lab,
+    least: u64,
+    change: impl FnOnce(&mut Bundle) -> Result,
+) -> Result<Vec<Value>> {
     let program = std::env::var("RUNTIMETEST")?;
     let mut bundle = lab.bundle()?;
     bundle.args(&["/runtimetest", "--config", "/config.json"])?;
@@ -127,6 +132,7 @@ fn inside(lab: &Lab, least: u64, change: Change) -> Result {
     let output = lab.run(&bundle)?;
     let mut wrong = Vec::new();
     let mut counted = 0;
+    let mut checks = Vec::new();
     let mut total = None;
     for line in output.out.lines() {
         let line: Value = serde_json::from_str(line).map_err(|e| format!("{e}: {line}"))?;
@@ -141,6 +147,7 @@ fn inside(lab: &Lab, least: u64, change: Change) -> Result {
                     line["want"], line["got"]
                 ));
             }
+            checks.push(line);
         }
     }
     check!(wrong.is_empty(), "{}", wrong.join("; "));
@@ -151,5 +158,5 @@ fn inside(lab: &Lab, least: u64, change: Change) -> Result {
         "{counted} checks were told, {total:?} were made"
     );
     check!(counted >= least, "only {counted} checks, {least} expected");
-    Ok(())
+    Ok(checks)
 }
