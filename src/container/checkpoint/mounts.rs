@@ -45,11 +45,16 @@ pub(super) fn external(config: &Config, state: &State, cgroup: &Record) -> Vec<(
                 source.to_string_lossy().into_owned(),
             ));
         } else if mount.typ == "cgroup" && !own_view {
-            // On v1, a bind of each hierarchy's directory; on v2 criu makes the mount itself.
-            for (controllers, path) in cgroup.paths().filter(|(names, _)| !names.is_empty()) {
-                let name = controllers.strip_prefix("name=").unwrap_or(controllers);
-                let destination = format!("{}/{name}", mount.destination);
-                all.push((at(&destination), path.to_owned()));
+            // Binds of the cgroup's directories: on v1 one for each hierarchy, on v2 the mount itself.
+            // A hybrid host's v2 tree is not shown.
+            let is_v2 = cgroup.paths().count() == 1;
+            for (controllers, path) in cgroup.paths() {
+                let destination = &mount.destination;
+                match controllers.strip_prefix("name=").unwrap_or(controllers) {
+                    "" if is_v2 => all.push((at(destination), path.to_owned())),
+                    "" => {}
+                    name => all.push((at(&format!("{destination}/{name}")), path.to_owned())),
+                }
             }
         }
     }
@@ -145,5 +150,8 @@ mod tests {
             ]
         );
         assert!(all.contains(&pair("/dev/null", "/dev/null")));
+        let v2: Record = serde_json::from_str(r#"{"paths": {"": "/u/c"}}"#).unwrap();
+        let all = external(&config, &crate::container::state::tests::sample(), &v2);
+        assert_eq!(all[1], pair("/sys/fs/cgroup", "/u/c"));
     }
 }
