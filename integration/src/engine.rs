@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 
 /// What the image of [`archive`] is called.
 pub const IMAGE: &str = "localhost/box:latest";
+/// The runtime type of creel's shim.
+const SHIM_NAME: &str = "io.containerd.creel.v2";
 
 /// Packs the image of all bundles as `docker save` would, for `podman load`, `ctr image import` and
 /// `docker load`.
@@ -153,14 +155,42 @@ impl Drop for Podman<'_> {
 pub struct Containerd<'lab> {
     lab: &'lab Lab,
     daemon: Child,
-    socket: PathBuf,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// What `ctr run` says of the runtime.
+    runtime: Vec<String>,
+}
+
+/// The shim under test; with another runtime, containerd's own does what it does.
+pub fn shim(runtime: &Path) -> Option<PathBuf> {
+    let given = std::env::var_os("SHIM").map(PathBuf::from);
+    let beside = || runtime.with_file_name("containerd-shim-creel-v2");
+    let creel = runtime.file_name().is_some_and(|name| name == "creel");
+    Some(given.unwrap_or_else(beside)).filter(|shim| creel && shim.is_file())
 }
 
 impl<'lab> Containerd<'lab> {
-    /// Starts it, waits until it answers, and imports the image.
+    /// Starts it, for its own runc shim with the runtime under test, and imports the image.
     pub fn new(lab: &'lab Lab) -> Result<Self> {
+        let runtime = lab.runtime.display().to_string();
+        Self::with(lab, vec!["--runc-binary".into(), runtime])
+    }
+
+    /// The same for the runtime's own shim, if it has one.
+    pub fn own_shim(lab: &'lab Lab) -> Result<Self> {
+        let Some(shim) = shim(&lab.runtime) else {
+            return Self::new(lab);
+        };
+        let bin = lab.directory("bin")?;
+        std::os::unix::fs::symlink(&lab.runtime, bin.join("creel"))?;
+        std::os::unix::fs::symlink(&shim, bin.join("containerd-shim-creel-v2"))?;
+        // dockerd before 23 knows no runtime by another name than this.
+        std::os::unix::fs::symlink(&shim, bin.join("containerd-shim-runc-v2"))?;
+        Self::with(lab, vec!["--runtime".into(), SHIM_NAME.into()])
+    }
+
+    fn with(lab: &'lab Lab, runtime: Vec<String>) -> Result<Self> {
         let dir = lab.directory("containerd")?;
-        let socket = dir.join("sock");
         let path = |name: &str| dir.join(name).display().to_string();
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\n\
@@ -171,28 +201,28 @@ impl<'lab> Containerd<'lab> {
             path("sock"),
             path("ttrpc"),
         );
-        let config = lab.file("containerd.toml", &config)?;
-        let log = fs::File::create(lab.path("containerd.log"))?;
-        let daemon = Command::new("containerd")
-            .arg("-c")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        lab.file("containerd.toml", &config)?;
+        let socket = dir.join("sock");
         let containerd = Self {
             lab,
-            daemon,
+            daemon: daemon(lab, &socket)?,
             socket,
+            runtime,
         };
-        until("containerd listens", || {
-            UnixStream::connect(&containerd.socket).ok()
-        })?;
         let image = archive(lab)?;
         containerd
             .call(&["image", "import", &image.to_string_lossy()])?
             .ok()?;
         Ok(containerd)
+    }
+
+    /// Kills it and starts another one in its place, when `meanwhile` is over.
+    pub fn restart(&mut self, meanwhile: impl FnOnce() -> Result) -> Result {
+        self.daemon.kill()?;
+        self.daemon.wait()?;
+        meanwhile()?;
+        self.daemon = daemon(self.lab, &self.socket)?;
+        Ok(())
     }
 
     /// A call of `ctr`.
@@ -212,14 +242,19 @@ impl<'lab> Containerd<'lab> {
         self.lab.finish(&mut self.command(args))
     }
 
-    /// `run FLAGS IMAGE ID PROGRAM`, under containerd's runc shim with the runtime under test.
+    /// `run FLAGS IMAGE ID PROGRAM` with the runtime under test.
     pub fn run(&self, flags: &[&str], id: &str, program: &[&str]) -> Result<Output> {
-        let runtime = self.lab.runtime.to_string_lossy();
-        let mut args = vec!["run", "--snapshotter", "native", "--runc-binary", &runtime];
+        self.lab.finish(&mut self.run_command(flags, id, program))
+    }
+
+    /// The same, to be run.
+    pub fn run_command(&self, flags: &[&str], id: &str, program: &[&str]) -> Command {
+        let mut args = vec!["run", "--snapshotter", "native"];
+        args.extend(self.runtime.iter().map(String::as_str));
         args.extend(flags);
         args.extend([IMAGE, id]);
         args.extend(program);
-        self.call(&args)
+        self.command(&args)
     }
 
     /// The status of a task, as `tasks ls` has it; none once it is deleted.
@@ -231,6 +266,28 @@ impl<'lab> Containerd<'lab> {
             .find(|words| words.first() == Some(&id));
         Ok(line.and_then(|words| words.get(2).map(|&status| status.to_owned())))
     }
+}
+
+/// Starts containerd and waits until it listens.
+fn daemon(lab: &Lab, socket: &Path) -> Result<Child> {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(lab.path("containerd.log"))?;
+    let bin = lab.path("bin");
+    let child = Command::new("containerd")
+        .arg("-c")
+        .arg(lab.path("containerd.toml"))
+        .env(
+            "PATH",
+            format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()),
+        )
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    until("containerd listens", || UnixStream::connect(socket).ok())?;
+    Ok(child)
 }
 
 impl Drop for Containerd<'_> {

@@ -12,6 +12,7 @@ mod case;
 mod cases;
 mod cgroup;
 mod container;
+mod docker;
 mod engine;
 mod expect;
 mod golden;

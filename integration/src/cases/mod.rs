@@ -13,7 +13,10 @@ mod console;
 mod devices;
 mod docker;
 mod engine_containerd;
+mod engine_docker;
 mod engine_podman;
+mod engine_shim;
+mod engine_shim_faults;
 mod errors;
 mod events;
 mod exec;
@@ -97,6 +100,9 @@ pub fn all() -> Result<Vec<Case>> {
         docker::cases(),
         engine_podman::cases(),
         engine_containerd::cases(),
+        engine_shim::cases(),
+        engine_shim_faults::cases(),
+        engine_docker::cases(),
         golden::cases()?,
         errors::cases()?,
         runtimetest::cases()?,
