@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 use crate::run::relay::in_background;
+use crate::sys::clone::{Cloned, clone3};
+use crate::sys::{fd, program, reap};
+use nix::fcntl::OFlag;
 use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{pipe2, read, write};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The user's terminal, and how it was.
 #[derive(Debug)]
@@ -12,6 +16,42 @@ pub(crate) struct HostTerminal {
     pub(crate) tty: OwnedFd,
     before: Termios,
     raw: bool,
+    guard: Option<Guard>,
+}
+
+/// A process that outlives us only to put the terminal right if we are killed: SIGKILL leaves us no
+/// time to do it.
+#[derive(Debug)]
+struct Guard {
+    /// Its end of file tells the guard that we are gone; a byte before it, that all is well.
+    alive: OwnedFd,
+    pidfd: OwnedFd,
+}
+
+impl Guard {
+    fn new(tty: BorrowedFd<'_>, before: &Termios) -> nix::Result<Self> {
+        let (end, alive) = pipe2(OFlag::O_CLOEXEC)?;
+        match clone3(0, None)? {
+            Cloned::Parent(_, pidfd) => Ok(Self { alive, pidfd }),
+            Cloned::Child => {
+                // Nothing may seem open because of us: neither the container's terminal nor a pipe.
+                let mut keep = [tty, end.as_fd()].map(|fd| fd.as_raw_fd().cast_unsigned());
+                let alone = fd::close_all_but(0, &mut keep);
+                let told = alone.and_then(|()| read(&end, &mut [0]));
+                if told == Ok(0) {
+                    // Every signal is blocked, so not even from the background does this stop us.
+                    tcsetattr(tty, SetArg::TCSANOW, before).ok();
+                }
+                program::exit(0)
+            }
+        }
+    }
+
+    fn dismiss(self) {
+        // It may have been killed; there is nothing to be done for it then.
+        write(&self.alive, b".").ok();
+        reap::wait(self.pidfd.as_fd()).ok();
+    }
 }
 
 impl HostTerminal {
@@ -40,6 +80,7 @@ impl HostTerminal {
             tty,
             before,
             raw: false,
+            guard: None,
         })
     }
 
@@ -54,6 +95,10 @@ impl HostTerminal {
         cfmakeraw(&mut modes);
         modes.output_flags.insert(OutputFlags::OPOST);
         self.raw = true;
+        if self.guard.is_none() {
+            // Without one, a kill leaves the terminal to the user's shell, as runc does.
+            self.guard = Guard::new(self.tty.as_fd(), &self.before).ok();
+        }
         tcsetattr(&self.tty, SetArg::TCSANOW, &modes)
     }
 }
@@ -63,6 +108,9 @@ impl Drop for HostTerminal {
         if self.raw {
             // Nothing is left to be done for a terminal that is gone.
             tcsetattr(&self.tty, SetArg::TCSANOW, &self.before).ok();
+        }
+        if let Some(guard) = self.guard.take() {
+            guard.dismiss();
         }
     }
 }

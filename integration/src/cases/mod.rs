@@ -50,6 +50,7 @@ mod runtimetest;
 pub mod sd_notify;
 mod seccomp;
 mod subtree;
+mod terminal;
 mod unified;
 mod update;
 mod user;
@@ -83,6 +84,7 @@ pub fn all() -> Result<Vec<Case>> {
         seccomp::cases(),
         notify::cases(),
         console::cases(),
+        terminal::cases(),
         fds::cases(),
         leaks::cases(),
         hooks::cases(),
