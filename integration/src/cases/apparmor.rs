@@ -171,7 +171,7 @@ fn an_unknown_apparmor_profile_is_refused(lab: &Lab) -> Result {
         .refused("a profile that is not loaded")?
         .err;
     check!(
-        err.contains("no-such-profile-7") || err.contains("apparmor"),
+        err.contains("no-such-profile-7") || err.contains("apparmor") || err.contains("attr/exec"),
         "{err}"
     );
     check!(lab.states().is_empty(), "left: {:?}", lab.states());
