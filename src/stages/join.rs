@@ -3,8 +3,8 @@
 
 use super::last_mile::{self, Ending};
 use super::parent::{Child, Entry, child, clone_into, entry, fail};
-use super::wire::{self, ChildEnd, FromChild, ToChild};
-use crate::error::{Act, Doing, Error, Explain, Result};
+use super::wire::{self, ChildEnd, ToChild};
+use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::keyring;
 use crate::isolate::namespaces::{PID, USER};
 use crate::limit::cgroup::Cgroup;
@@ -79,11 +79,11 @@ pub(crate) fn spawn(join: &Join<'_>) -> Result<Child> {
         }
         (Cloned::Parent(pid, pidfd), _) => {
             drop(theirs);
-            let bridge = child(pid, pidfd, ours);
-            if !by_bridge {
-                return Ok(bridge);
+            let mut child = child(pid, pidfd, ours);
+            if by_bridge {
+                child.await_bridged(None, None)?;
             }
-            bridge.await_bridged()
+            Ok(child)
         }
     }
 }
@@ -186,17 +186,4 @@ fn enter(join: &Join<'_>, kinds: u64) -> Result<()> {
     setns(join.init.as_fd(), kinds)
         .doing(Doing::JoinNamespace)
         .on("of the container's init")
-}
-
-impl Child {
-    /// Waits for the process that this bridge makes, which takes its place.
-    fn await_bridged(mut self) -> Result<Self> {
-        match self.next(None)? {
-            FromChild::Bridged(pid, pidfd) => {
-                self.replace(pid, pidfd);
-                Ok(self)
-            }
-            _ => Err(Error::rule(Doing::Talk, "a message out of order")),
-        }
-    }
 }

@@ -7,6 +7,7 @@ use super::{bridge, init};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::isolate::namespaces::{CGROUP, NET, USER};
 use crate::isolate::netdevices::Moved;
+use crate::isolate::time::TimeOffsets;
 use crate::limit::cgroup::{Cgroup, CgroupPlan, Doors};
 use crate::plan::{Plan, ProcessPlan};
 use crate::run::hooks::Kind;
@@ -29,6 +30,8 @@ pub(crate) struct Child {
     channel: ParentEnd,
     /// Go back to the host if the container does not come to life.
     devices: Option<Moved>,
+    /// A message of the process that a bridge makes, if it comes before the bridge's.
+    early: Option<FromChild>,
     released: bool,
 }
 
@@ -128,6 +131,7 @@ pub(super) fn child(pid: i32, pidfd: OwnedFd, channel: ParentEnd) -> Child {
         pidfd,
         channel,
         devices: None,
+        early: None,
         released: false,
     }
 }
@@ -149,8 +153,8 @@ impl Child {
             // From outside: inside a user namespace nobody may lower it.
             plan.process.oom.set(self.pid)?;
             if plan.namespaces.join_before_user() {
-                match self.next(Some(cgroup))? {
-                    FromChild::WantMaps => {}
+                match self.receive_unless_over(Some(cgroup), false)? {
+                    Some(FromChild::WantMaps) => {}
                     _ => return Err(out_of_order()),
                 }
             }
@@ -158,16 +162,7 @@ impl Child {
                 maps.write(self.pid)?;
                 self.channel.send(ToChild::Mapped)?;
             }
-            let mut next = self.next(Some(cgroup))?;
-            if let FromChild::WantOffsets = next {
-                plan.times.write(self.pid)?;
-                self.channel.send(ToChild::OffsetsSet)?;
-                next = self.next(Some(cgroup))?;
-            }
-            match next {
-                FromChild::Bridged(pid, pidfd) => self.replace(pid, pidfd),
-                _ => return Err(out_of_order()),
-            }
+            self.await_bridged(Some(cgroup), Some(&plan.times))?;
         }
         if let Some(rdt) = &prepared.rdt {
             rdt.record().enter(self.pid)?;
@@ -219,7 +214,11 @@ impl Child {
     ) -> Result<()> {
         let mut ready = false;
         loop {
-            match self.receive_unless_over(Some(cgroup), ready)? {
+            let message = match self.early.take() {
+                None => self.receive_unless_over(Some(cgroup), ready)?,
+                early => early,
+            };
+            match message {
                 None => return Ok(()),
                 Some(FromChild::WantHooks) => {
                     midwife.run_hooks(self)?;
@@ -249,11 +248,28 @@ impl Child {
         }
     }
 
-    /// The next message; there must be one.
-    pub(super) fn next(&self, cgroup: Option<&Cgroup>) -> Result<FromChild> {
-        match self.receive_unless_over(cgroup, false)? {
-            Some(message) => Ok(message),
-            None => Err(out_of_order()),
+    /// Waits for the process that this bridge makes, which takes its place.
+    ///
+    /// Where the kernel lets the new process run first, as on one processor, its own first message
+    /// comes before the bridge's: it is kept.
+    pub(super) fn await_bridged(
+        &mut self,
+        cgroup: Option<&Cgroup>,
+        times: Option<&TimeOffsets>,
+    ) -> Result<()> {
+        loop {
+            match (self.receive_unless_over(cgroup, false)?, times) {
+                (Some(FromChild::WantOffsets), Some(times)) => {
+                    times.write(self.pid)?;
+                    self.channel.send(ToChild::OffsetsSet)?;
+                }
+                (Some(FromChild::Bridged(pid, pidfd)), _) => {
+                    self.replace(pid, pidfd);
+                    return Ok(());
+                }
+                (Some(message), _) if self.early.is_none() => self.early = Some(message),
+                _ => return Err(out_of_order()),
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod checkpoint;
 mod churn;
 mod cli;
 mod console;
+mod delegated;
 mod devices;
 mod docker;
 mod engine_containerd;
@@ -97,6 +98,7 @@ pub fn all() -> Result<Vec<Case>> {
         checkpoint::cases(),
         unified::cases(),
         subtree::cases(),
+        delegated::cases(),
         exec::cases(),
         exec_process::cases(),
         docker::cases(),
