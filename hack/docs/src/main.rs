@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 fn write_all(dir: &Path) -> Result<()> {
     let man = dir.join("man8");
     std::fs::create_dir_all(&man)?;
-    let mut creel = creel::cli::definition("creel");
+    let mut creel = creel::cli::definition("creel").about("Open Container Initiative runtime");
     creel.build();
     let commands: Vec<_> = creel
         .get_subcommands()

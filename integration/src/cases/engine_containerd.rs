@@ -91,6 +91,9 @@ fn exec(lab: &Lab) -> Result {
 
 fn pause_resume(lab: &Lab) -> Result {
     let containerd = started(lab)?;
+    let processes = containerd.call(&["tasks", "ps", "c"])?.ok()?.out;
+    let init = pid(&containerd)?.to_string();
+    check!(processes.contains(&init), "ps: {processes}");
     containerd.call(&["tasks", "pause", "c"])?.ok()?;
     same!("status", containerd.status("c")?.as_deref(), Some("PAUSED"));
     containerd.call(&["tasks", "resume", "c"])?.ok()?;
