@@ -23,11 +23,13 @@ pub(super) const COMMAND: Entry = Entry::new::<UpdateArgs>(
             Some(path) => read(path)?,
             None => said.resources().on(id)?,
         };
-        said.check_rdt().on(id)?;
         let memory = resources.memory.as_ref();
         if memory.is_some_and(|memory| memory.kernel.or(memory.kernel_tcp).is_some()) {
             log::warning(&"Kernel memory settings are ignored and will be removed");
         }
+        // First: what the host lacks is told before anything is changed.
+        let schema = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+        container.update_rdt(&schema(&said.l3_cache_schema), &schema(&said.mem_bw_schema))?;
         container.update(&resources).map(|()| 0)
     },
 );
@@ -151,18 +153,6 @@ impl UpdateArgs {
             }),
             ..Resources::default()
         })
-    }
-
-    /// No container is put into a resource group yet, so there is none to change.
-    fn check_rdt(&self) -> Result<()> {
-        let why = if said(&self.l3_cache_schema).is_some() {
-            "Intel RDT/CAT: l3 cache schema is not enabled"
-        } else if said(&self.mem_bw_schema).is_some() {
-            "Intel RDT/MBA: memory bandwidth schema is not enabled"
-        } else {
-            return Ok(());
-        };
-        Err(Error::rule(Doing::Update, why))
     }
 }
 

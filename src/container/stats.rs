@@ -26,10 +26,14 @@ impl Container {
     /// # Errors
     /// The kernel does not tell.
     pub fn stats(&self) -> Result<Stats> {
-        self.cgroup()
-            .and_then(|cgroup| cgroup.stats())
-            .within(Doing::Stats)
-            .on(self.id())
+        let read = || {
+            let mut stats = self.cgroup()?.stats()?;
+            if let Some(rdt) = &self.state().creel.rdt {
+                stats.intel_rdt = rdt.stats()?;
+            }
+            Ok(stats)
+        };
+        read().map_err(|error: Error| error.within(Doing::Stats).on(self.id()))
     }
 
     /// Watches for memory running out, and for the end.

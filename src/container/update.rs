@@ -7,6 +7,8 @@ use crate::bundle::config::{BlockIo, Config, Resources, ThrottleDevice, WeightDe
 use crate::bundle::parse;
 use crate::error::{Doing, Error, Explain, Result};
 use crate::limit::cgroup::CgroupPlan;
+use crate::limit::rdt::Record;
+use std::path::Path;
 
 impl Container {
     /// Sets the limits that `asked` names, by runc's rules; device rules stay, and so does a pause.
@@ -22,6 +24,25 @@ impl Container {
             return Err(Error::rule(Doing::Update, "container not running").on(self.id()));
         }
         self.set(asked).within(Doing::Update).on(self.id())
+    }
+
+    /// Changes its share of caches and of memory bandwidth, in resctrl's words; what is empty stays.
+    ///
+    /// # Errors
+    /// The host has no such control, the container has no group of its own there, or the kernel
+    /// refuses a value.
+    pub fn update_rdt(&self, l3: &str, bandwidth: &str) -> Result<()> {
+        match &self.state().creel.rdt {
+            None if l3.is_empty() && bandwidth.is_empty() => Ok(()),
+            None if Path::new("/sys/fs/resctrl/info").exists() => {
+                let why = "updating a non-existent Intel RDT configuration is not supported";
+                Err(Error::rule(Doing::Update, why))
+            }
+            // Without a group it says what the host lacks.
+            None => Record::default().update(l3, bandwidth),
+            Some(rdt) => rdt.update(l3, bandwidth),
+        }
+        .on(self.id())
     }
 
     fn set(&self, asked: &Resources) -> Result<()> {

@@ -35,7 +35,7 @@ pub struct Stats {
     /// Huge pages by size, as `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
     /// Cache and memory bandwidth control.
-    pub intel_rdt: IntelRdt,
+    pub intel_rdt: crate::limit::rdt::stats::Stats,
     /// RDMA devices: used, and allowed.
     #[serde(skip)]
     pub rdma: (Vec<Rdma>, Vec<Rdma>),
@@ -262,10 +262,6 @@ pub struct Hugetlb {
     #[serde(skip)]
     pub limit: u64,
 }
-
-/// Intel RDT: nothing is measured yet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct IntelRdt {}
 
 /// One RDMA device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
