@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bundle::Bundle;
-use crate::case::Result;
+use crate::case::{Need, Result};
 use crate::container::Container;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::cell::Cell;
@@ -81,6 +81,22 @@ impl Lab {
             mark: std::env::var("INTEGRATION_MARK")?,
             next: Cell::new(0),
         })
+    }
+
+    /// The same workplace with another binary under test, whose ids are others, too.
+    pub fn with_runtime(&self, runtime: PathBuf) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            runtime,
+            image: self.image.clone(),
+            mark: self.mark.clone(),
+            next: Cell::new(self.next.get() + 1000),
+        }
+    }
+
+    /// Whether the binary under test is creel.
+    pub fn is_creel(&self) -> bool {
+        Need::Creel.lack(&self.runtime).is_none()
     }
 
     fn count(&self) -> u32 {

@@ -7,6 +7,7 @@
     reason = "it means serde_json's values, too, which answer Null for what is not there"
 )]
 
+mod attack;
 mod bundle;
 mod case;
 mod cases;

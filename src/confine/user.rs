@@ -27,6 +27,14 @@ impl User {
             let why = "a umask has the nine permission bits, at most 511 (0777)";
             return Err(Error::rule(Doing::CheckConfig, why).field("process.user.umask"));
         }
+        let named = [("uid".to_owned(), user.uid), ("gid".to_owned(), user.gid)].into_iter();
+        let groups = user.additional_gids.iter().enumerate();
+        let groups = groups.map(|(index, gid)| (format!("additionalGids[{index}]"), *gid));
+        if let Some((field, id)) = named.chain(groups).find(|(_, id)| *id == u32::MAX) {
+            // setresuid(2): -1 leaves an id as it is, which is root's.
+            let why = format!("{id} is no id: to the kernel it says \"do not change it\"");
+            return Err(Error::rule(Doing::CheckConfig, why).field(format!("process.user.{field}")));
+        }
         let no_groups = maps.is_some_and(IdMaps::deny_setgroups);
         let unmapped = |field: String| {
             let why = "the id is not mapped in the container's user namespace";

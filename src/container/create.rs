@@ -145,6 +145,10 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
         return Err(error);
     }
     let state = making.state;
+    if creates {
+        // It waits for `start`, or a filter or a `delete` has ended it.
+        child.must_live()?;
+    }
     send_pid(wishes, child.pid, child.pidfd())?;
     let container = slot.commit(state)?;
     child.release();
@@ -341,5 +345,5 @@ pub(super) fn send_listener(
     };
     let state = serde_json::from_slice(&state.for_hooks(status)?)
         .map_err(|error| Error::rule(Doing::SendListener, error.to_string()))?;
-    agent.send(child.pid, state, listener.as_fd())
+    agent.send((child.pid, child.pidfd()), state, listener.as_fd())
 }

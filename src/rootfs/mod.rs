@@ -20,7 +20,7 @@ use crate::sys::mount::{self, MountAttr};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,6 +40,8 @@ pub(crate) struct Root {
     /// Where the bundle keeps the rootfs, in this mount namespace: the place to surface at.
     place: OwnedFd,
     surfaced: Cell<bool>,
+    /// The kernel's own filesystems (proc, sysfs) by where they were mounted.
+    anchors: RefCell<Vec<(String, OwnedFd)>>,
 }
 
 impl Root {
@@ -60,6 +62,7 @@ impl Root {
             top,
             place,
             surfaced: Cell::new(false),
+            anchors: RefCell::default(),
         })
     }
 
@@ -81,8 +84,44 @@ impl Root {
         self.top.as_fd()
     }
 
+    /// What lies below `path` is from now on found through `mount`, attached there, whatever
+    /// becomes of the names that lead to it: who shares the image may rename them, and a mask would
+    /// cover something else (CVE-2023-28642). `None`: the names count again.
+    pub(crate) fn anchor(&self, path: &str, mount: Option<OwnedFd>) {
+        let mut anchors = self.anchors.borrow_mut();
+        anchors.retain(|(place, _)| below(place, path).is_none());
+        anchors.extend(mount.map(|mount| (path.to_owned(), mount)));
+    }
+
+    fn open_in_anchor(&self, path: &str, flags: OFlag) -> Option<nix::Result<OwnedFd>> {
+        let anchors = self.anchors.borrow();
+        let (rest, mount) = anchors
+            .iter()
+            .find_map(|(place, mount)| Some((below(path, place)?, mount)))?;
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        match openat2(mount, if rest.is_empty() { "." } else { rest }, how) {
+            // A link out of it.
+            Err(Errno::EXDEV) => None,
+            result => Some(result),
+        }
+    }
+
+    /// Whether `target` lies in the container's /proc.
+    pub(crate) fn is_in_proc(&self, target: &OwnedFd) -> nix::Result<bool> {
+        let anchors = self.anchors.borrow();
+        let proc = anchors.iter().find(|(place, _)| place == "/proc");
+        proc.map_or(Ok(false), |(_, proc)| {
+            Ok(fstat(proc)?.st_dev == fstat(target)?.st_dev)
+        })
+    }
+
     /// Opens what is at `path` below this root, whatever symlinks say, without creating anything.
     pub(crate) fn open_at(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+        if let Some(found) = self.open_in_anchor(path, flags) {
+            return found;
+        }
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -186,6 +225,14 @@ impl Root {
             mount::attach(self.top.as_fd(), self.place.as_fd())?;
         }
         Ok(())
+    }
+}
+
+/// `path` as it goes on below `place`.
+fn below<'a>(path: &'a str, place: &str) -> Option<&'a str> {
+    match path.strip_prefix(place)? {
+        "" => Some(""),
+        rest => rest.strip_prefix('/'),
     }
 }
 

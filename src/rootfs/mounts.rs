@@ -210,7 +210,7 @@ impl Mount {
             Kind::New { typ, source: of } => {
                 match source.map_or_else(|| self.make_new(typ, of.as_deref()), Ok) {
                     Err(error) if typ.as_c_str() == c"sysfs" => self.bind_sysfs(root, error),
-                    tree => self.mount_new(root, &tree?),
+                    tree => self.mount_new(root, tree?),
                 }
             }
             Kind::Bind { .. } => {
@@ -250,7 +250,7 @@ impl Mount {
         }
     }
 
-    fn mount_new(&self, root: &Root, tree: &OwnedFd) -> Result<()> {
+    fn mount_new(&self, root: &Root, tree: OwnedFd) -> Result<()> {
         let target = self.make_target(root, Leaf::Dir)?;
         if self.options.copy_up {
             copyup::copy(target.as_fd(), tree.as_fd())
@@ -260,7 +260,10 @@ impl Mount {
                 .hint("copying up what the image has there failed")?;
         }
         self.finish(tree.as_fd(), false)?;
-        self.attach(root, tree, &target)
+        self.attach(root, &tree, &target)?;
+        let kernels_own = self.is_of_type(&[b"proc", b"sysfs"]);
+        root.anchor(&self.destination, kernels_own.then_some(tree));
+        Ok(())
     }
 
     fn make_filesystem(&self, context: &Context, source: Option<&CStr>) -> Result<OwnedFd> {
@@ -308,7 +311,11 @@ impl Mount {
         }
         let target = self.make_target(root, if is_dir { Leaf::Dir } else { Leaf::File })?;
         self.finish(tree.as_fd(), true)?;
-        self.attach(root, tree, &target)
+        self.attach(root, tree, &target)?;
+        let kernels_own = matches!(self.destination.as_str(), "/proc" | "/sys");
+        let tree = kernels_own.then(|| tree.try_clone()).transpose();
+        root.anchor(&self.destination, tree.doing(Doing::Mount)?);
+        Ok(())
     }
 
     /// Only another procfs may stand for /proc (CVE-2019-16884: a fake /proc swallows labels).
@@ -326,13 +333,23 @@ impl Mount {
 
     /// Opens the mount point, making it if it lacks.
     pub(crate) fn make_target(&self, root: &Root, leaf: Leaf) -> Result<OwnedFd> {
-        if let Kind::New { typ, .. } = &self.kind
-            && matches!(typ.to_bytes(), b"proc" | b"sysfs")
+        if self.is_of_type(&[b"proc", b"sysfs"])
             && let Some(found) = self.refuse_symlink(root)?
         {
             return Ok(found);
         }
         let target = self.explain(Doing::MakeTarget, root.make(&self.destination, leaf))?;
+        if !self.destination.starts_with("/proc")
+            && self.explain(Doing::OpenTarget, root.is_in_proc(&target))?
+        {
+            // A link of the image's leads to what `check_proc` would have refused.
+            return Err(Error::rule(
+                Doing::OpenTarget,
+                "cannot be mounted because it is inside /proc",
+            )
+            .on(&self.destination)
+            .field(format!("{}.destination", self.field)));
+        }
         let found = self.explain(Doing::OpenTarget, file_type(&target))?;
         if (found == SFlag::S_IFDIR) != (leaf == Leaf::Dir) {
             let (have, want) = match leaf {
@@ -416,6 +433,10 @@ impl Mount {
         recursive: bool,
     ) -> Result<()> {
         self.explain(doing, mount::set_attributes(tree, attr, recursive))
+    }
+
+    fn is_of_type(&self, types: &[&[u8]]) -> bool {
+        matches!(&self.kind, Kind::New { typ, .. } if types.contains(&typ.to_bytes()))
     }
 
     pub(crate) fn attach(&self, root: &Root, tree: &OwnedFd, target: &OwnedFd) -> Result<()> {

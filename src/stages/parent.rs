@@ -299,6 +299,14 @@ impl Child {
         }
     }
 
+    /// Fails if it has ended.
+    pub(crate) fn must_live(&self) -> Result<()> {
+        match pidfd::wait(self.pidfd.as_fd(), Duration::ZERO).doing(Doing::Await)? {
+            true => Err(self.death(None)),
+            false => Ok(()),
+        }
+    }
+
     /// Why a child ended that should not have.
     fn death(&self, cgroup: Option<&Cgroup>) -> Error {
         let why = match reap::wait(self.pidfd.as_fd()) {

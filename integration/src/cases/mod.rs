@@ -5,6 +5,7 @@ use crate::case::{Case, Result};
 
 mod all_fields;
 mod apparmor;
+mod attack;
 mod caps;
 mod checkpoint;
 mod churn;
@@ -83,6 +84,7 @@ pub fn all() -> Result<Vec<Case>> {
         caps::cases(),
         apparmor::cases(),
         seccomp::cases(),
+        attack::cases(),
         notify::cases(),
         console::cases(),
         terminal::cases(),

@@ -4,9 +4,13 @@
 
 use super::wrong;
 use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::sys::pidfd;
+use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg,
+    setsockopt, socket, sockopt,
 };
+use nix::sys::time::TimeVal;
 use oci_spec::runtime::{
     ContainerProcessState, ContainerProcessStateBuilder, LinuxSeccomp,
     LinuxSeccompAction as Action, SECCOMP_FD_NAME, State,
@@ -15,6 +19,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The agent that a profile's notifications go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +29,31 @@ pub(crate) struct Listener {
 }
 
 const FIELD: &str = "linux.seccomp.listenerPath";
+
+/// An agent that has no room for us is asked again, for ten seconds.
+const ROUNDS: u32 = 50;
+const ROUND: TimeVal = TimeVal::new(0, 200_000);
+
+/// What is left of it for an agent, as long as the process lives that it is to speak for.
+struct Patience<'a> {
+    child: BorrowedFd<'a>,
+    rounds: u32,
+}
+
+impl<'a> Patience<'a> {
+    fn new(child: BorrowedFd<'a>) -> Self {
+        let rounds = ROUNDS;
+        Self { child, rounds }
+    }
+
+    fn lose(&mut self) -> nix::Result<()> {
+        if pidfd::wait(self.child, Duration::ZERO)? {
+            return Err(Errno::ESRCH);
+        }
+        self.rounds = self.rounds.checked_sub(1).ok_or(Errno::ETIMEDOUT)?;
+        Ok(())
+    }
+}
 
 impl Listener {
     /// The agent, if any rule notifies; without one, a path is ignored as runc ignores it.
@@ -58,12 +88,21 @@ impl Listener {
     }
 
     /// Sends the agent the descriptor and the state of the process it will speak for.
-    pub(crate) fn send(&self, pid: i32, state: State, descriptor: BorrowedFd) -> Result<()> {
+    ///
+    /// An agent that does not answer is given up on when the process, `child`, dies: `delete` needs
+    /// us to let go.
+    pub(crate) fn send(
+        &self,
+        (pid, child): (i32, BorrowedFd),
+        state: State,
+        descriptor: BorrowedFd,
+    ) -> Result<()> {
         let message = self.message(pid, state)?;
         let agent = self
-            .connect()
+            .connect(child)
             .map_err(|error| error.on(self.path.display()).field(FIELD))?;
-        deliver(agent.as_raw_fd(), &message, descriptor)
+        let patience = Patience::new(child);
+        deliver(agent.as_raw_fd(), &message, descriptor, patience)
             .doing(Doing::SendListener)
             .on(self.path.display())
             .field(FIELD)
@@ -87,7 +126,7 @@ impl Listener {
             .map_err(|error| Error::rule(Doing::SendListener, error.to_string()))
     }
 
-    fn connect(&self) -> Result<std::os::fd::OwnedFd> {
+    fn connect(&self, child: BorrowedFd) -> Result<std::os::fd::OwnedFd> {
         let refused = |errno| {
             Error::os(Doing::SendListener, errno)
                 .hint("failed to connect with seccomp agent: is it running?")
@@ -100,8 +139,15 @@ impl Listener {
             None,
         )
         .map_err(refused)?;
-        connect(agent.as_raw_fd(), &address).map_err(refused)?;
-        Ok(agent)
+        // How long connect(2) and sendmsg(2) wait for the agent to make room (socket(7)).
+        setsockopt(&agent, sockopt::SendTimeout, &ROUND).map_err(refused)?;
+        let mut patience = Patience::new(child);
+        loop {
+            match connect(agent.as_raw_fd(), &address) {
+                Err(Errno::EAGAIN) => patience.lose().map_err(refused)?,
+                result => return result.map(|()| agent).map_err(refused),
+            }
+        }
     }
 }
 
@@ -114,7 +160,12 @@ fn address(path: &Path) -> nix::Result<UnixAddr> {
 }
 
 /// The descriptor rides on the first byte; a long state may need more than one send.
-fn deliver(agent: i32, mut message: &[u8], descriptor: BorrowedFd) -> nix::Result<()> {
+fn deliver(
+    agent: i32,
+    mut message: &[u8],
+    descriptor: BorrowedFd,
+    mut patience: Patience<'_>,
+) -> nix::Result<()> {
     let descriptors = [descriptor.as_raw_fd()];
     let mut control: &[ControlMessage] = &[ControlMessage::ScmRights(&descriptors)];
     while !message.is_empty() {
@@ -124,7 +175,8 @@ fn deliver(agent: i32, mut message: &[u8], descriptor: BorrowedFd) -> nix::Resul
                 control = &[];
                 message = message.get(sent..).unwrap_or_default();
             }
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => patience.lose()?,
             Err(errno) => return Err(errno),
         }
     }

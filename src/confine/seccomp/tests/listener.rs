@@ -98,6 +98,10 @@ fn receive(agent: &UnixListener) -> (String, usize) {
     }
 }
 
+fn own() -> OwnedFd {
+    crate::sys::pidfd::open(std::process::id().cast_signed()).unwrap()
+}
+
 #[test]
 fn the_agent_gets_the_state_and_the_descriptor() {
     let path = std::env::temp_dir().join(format!("creel-agent-{}", std::process::id()));
@@ -109,7 +113,7 @@ fn the_agent_gets_the_state_and_the_descriptor() {
             let thread = scope.spawn(|| receive(&agent));
             let listener = planned.listener().unwrap();
             listener
-                .send(42, state(id), std::io::stdin().as_fd())
+                .send((42, own().as_fd()), state(id), std::io::stdin().as_fd())
                 .unwrap();
             thread.join().unwrap()
         });
@@ -128,7 +132,7 @@ fn an_agent_that_is_not_there_is_named() {
     for path in ["/nonexistent/agent", "@creel-nobody-listens-here"] {
         let planned = listening(path, "");
         let listener = planned.listener().unwrap();
-        let error = listener.send(42, state("web1"), std::io::stdin().as_fd());
+        let error = listener.send((42, own().as_fd()), state("web1"), std::io::stdin().as_fd());
         let text = error.unwrap_err().to_string();
         assert!(
             text.contains("failed to connect with seccomp agent"),
