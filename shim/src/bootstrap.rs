@@ -224,6 +224,13 @@ fn group(bundle: &Path) -> Result<Option<String>> {
     }))
 }
 
+/// Where the shim of a bundle listens, unless containerd has said otherwise.
+pub fn usual_socket(words: &Words, bundle: &Path) -> Option<PathBuf> {
+    let group = group(bundle).ok()?.unwrap_or_else(|| words.id.clone());
+    let (grpc, namespace) = (&words.address, &words.namespace);
+    Some(socket_path(Path::new(SOCKETS), grpc, namespace, &group))
+}
+
 /// One name for each containerd, namespace and group, short enough for a socket's address.
 fn socket_path(dir: &Path, grpc: &str, namespace: &str, group: &str) -> PathBuf {
     let text = format!("{grpc}\0{namespace}\0{group}\0creel");

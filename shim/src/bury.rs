@@ -1,7 +1,7 @@
 //! `delete`: the shim is dead, by whatever hand; what it has left is cleaned up without it.
 #![forbid(unsafe_code)]
 
-use crate::bootstrap::Words;
+use crate::bootstrap::{self, Words};
 use crate::events::timestamp;
 use crate::mounts;
 use crate::options::Options;
@@ -27,7 +27,7 @@ pub fn bury(words: &Words) -> Result<()> {
         creel::log::warning(&error);
     }
     mounts::unmount_all(&bundle.join("rootfs"));
-    remove_socket(&bundle);
+    remove_socket(words, &bundle);
     let mut said = DeleteResponse::new();
     said.exit_status = KILLED;
     said.exited_at = Some(timestamp(SystemTime::now())).into();
@@ -50,13 +50,13 @@ fn bundle(words: &Words) -> Result<PathBuf> {
     Ok(beside.filter(|dir| dir.is_dir()).unwrap_or(here))
 }
 
-/// The socket that nobody listens at any more.
-fn remove_socket(bundle: &Path) {
+/// The socket that nobody listens at any more: the one that `start` wrote down, or would have.
+fn remove_socket(words: &Words, bundle: &Path) {
     let address = std::fs::read_to_string(bundle.join("address")).unwrap_or_default();
-    let Some(path) = address.trim().strip_prefix("unix://") else {
-        return;
-    };
-    if UnixStream::connect(path).is_err() {
+    let written = address.trim().strip_prefix("unix://").map(PathBuf::from);
+    if let Some(path) = written.or_else(|| bootstrap::usual_socket(words, bundle))
+        && UnixStream::connect(&path).is_err()
+    {
         std::fs::remove_file(path).unwrap_or(());
     }
 }

@@ -116,11 +116,13 @@ fn detached(lab: &Lab) -> Result {
     docker
         .call(&["run", "-d", "-i", "--name", "c2", IMAGE, "cat"])?
         .ok()?;
-    let input = lab.file("input", "hello\n")?;
+    // Its end would end the answers, too: dockerd closes both ways then.
+    let (input, mut to_input) = std::io::pipe()?;
+    std::io::Write::write_all(&mut to_input, b"hello\n")?;
     let heard = lab.path("heard");
     let mut attach = docker.command(&["attach", "c2"]);
     let mut attach = attach
-        .stdin(std::fs::File::open(input)?)
+        .stdin(input)
         .stdout(std::fs::File::create(&heard)?)
         .spawn()?;
     let answer = until("the answer", || {
@@ -129,6 +131,7 @@ fn detached(lab: &Lab) -> Result {
     });
     docker.call(&["kill", "c2"])?;
     attach.wait()?;
+    drop(to_input);
     answer
 }
 

@@ -259,6 +259,10 @@ fn logs(lab: &Lab) -> Result {
         .run(&["-d", "--log-uri", &uri], "d", &script)?
         .ok()?;
     let told = |end: &str| crate::lab::text(&lab.path(&format!("logger.{end}")));
+    // Go's shim ends the program's input when the task is deleted.
+    until("the task is removed", || {
+        (containerd.call(&["tasks", "rm", "d"]).ok()?.code == 0).then_some(())
+    })?;
     until("the program has it", || {
         (told("err").ok()? == "err\n").then_some(())
     })?;
