@@ -99,7 +99,14 @@ impl Store {
             id: id.into(),
             path: self.path.join(id),
         };
-        let lock = dir.lock()?;
+        let lock = match dir.lock() {
+            // A full disk: the directory alone would keep the id, and `delete` out.
+            Err(error) => {
+                dir.remove()?;
+                return Err(error);
+            }
+            lock => lock?,
+        };
         Ok(Slot::new(dir, lock))
     }
 
@@ -323,6 +330,19 @@ impl StateDir {
 
     /// Removes the directory and all that is in it; gone already is fine.
     pub(super) fn remove(&self) -> Result<()> {
+        /// How often somebody who waits for the lock may make its file anew under our hands.
+        const ROUNDS: u32 = 100;
+        let mut rounds = 0..ROUNDS;
+        loop {
+            match self.remove_once() {
+                Err(error)
+                    if error.errno() == Some(Errno::ENOTEMPTY) && rounds.next().is_some() => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn remove_once(&self) -> Result<()> {
         empty(self.fd.as_fd())
             .and_then(|()| {
                 // A new container may have taken the id since: its directory is not ours.
