@@ -5,7 +5,7 @@ use crate::bundle::Bundle;
 use crate::case::{Need, Result};
 use crate::container::Container;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
@@ -64,6 +64,8 @@ pub struct Lab {
     image: PathBuf,
     mark: String,
     next: Cell<u32>,
+    /// Global flags of every call.
+    pub globals: RefCell<Vec<&'static str>>,
 }
 
 impl Lab {
@@ -80,6 +82,7 @@ impl Lab {
             image: path("INTEGRATION_STAGE")?.join("image"),
             mark: std::env::var("INTEGRATION_MARK")?,
             next: Cell::new(0),
+            globals: RefCell::default(),
         })
     }
 
@@ -163,7 +166,8 @@ impl Lab {
     pub fn command_in<S: AsRef<OsStr>>(&self, root: &str, args: &[S]) -> Command {
         let mut command = Command::new(&self.runtime);
         command.env_clear().env("PATH", path());
-        command.arg("--root").arg(self.dir.join(root)).args(args);
+        command.arg("--root").arg(self.dir.join(root));
+        command.args(&*self.globals.borrow()).args(args);
         command
     }
 

@@ -38,7 +38,6 @@ cases! {
     hugepage_limit_is_set: [CgroupV1],
     unified_values_are_written: [CgroupV2],
     no_limits_is_fine,
-    a_systemd_path_names_a_scope: [Systemd],
 }
 
 /// A bundle whose cgroup has a name of its own at the top of every hierarchy.
@@ -322,25 +321,5 @@ fn no_limits_is_fine(lab: &Lab) -> Result {
     let mut bundle = lab.script("echo ran")?;
     bundle.unset("/linux/resources")?;
     same!("stdout", lab.told(&bundle)?, "ran\n");
-    Ok(())
-}
-
-fn a_systemd_path_names_a_scope(lab: &Lab) -> Result {
-    let id = lab.id();
-    let mut bundle = lab.script("cat /proc/self/cgroup")?;
-    bundle
-        .set("/linux/cgroupsPath", format!("system.slice:case:{id}"))?
-        .save()?;
-    let dir = bundle.dir.to_string_lossy();
-    let output = lab
-        .call(&["--systemd-cgroup", "run", "-b", &dir, &id])?
-        .ok()?;
-    check!(
-        output
-            .out
-            .contains(&format!("system.slice/case-{id}.scope")),
-        "{}",
-        output.out
-    );
     Ok(())
 }

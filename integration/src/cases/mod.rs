@@ -52,6 +52,7 @@ mod runtimetest;
 pub mod sd_notify;
 mod seccomp;
 mod subtree;
+mod systemd;
 mod terminal;
 mod unified;
 mod update;
@@ -69,6 +70,7 @@ pub fn all() -> Result<Vec<Case>> {
         list::cases(),
         namespaces::cases(),
         names::cases(),
+        systemd::cases(),
         netdevices::cases(),
         ids::cases(),
         idmap::cases(),

@@ -89,7 +89,7 @@ impl Bus {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let none = || Error::rule(Doing::Systemd, "no address of a bus is known");
+        let none = || Error::rule(Doing::Systemd, "no address of a bus is known").on("listen");
         let hint = match user {
             true => {
                 "is there a user session, with XDG_RUNTIME_DIR and DBUS_SESSION_BUS_ADDRESS set?"
@@ -391,6 +391,77 @@ mod tests {
         assert_eq!(
             error,
             "ask systemd to listen at /nowhere/bus: no such file or directory (ENOENT)"
+        );
+    }
+
+    /// What comes of talking to something that answers with these bytes, and then hangs up.
+    fn talk(name: &str, answers: &'static [u8]) -> String {
+        let path = std::env::temp_dir().join(format!("creel-bus-{name}-{}", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let other = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut heard = [0; 512];
+            let length = peer.read(&mut heard).unwrap();
+            peer.write_all(answers).unwrap();
+            drop(peer.shutdown(std::net::Shutdown::Write));
+            // Until we hang up, too.
+            while peer.read(&mut heard).is_ok_and(|count| count > 0) {}
+            length
+        });
+        let said = (|| {
+            let mut bus = Bus::connect(path.to_str().unwrap())?;
+            bus.introduce()?;
+            bus.call("StopUnit", &[Value::text("x.scope")])?
+                .map(|_| "it answered".to_owned())
+                .or_else(|refusal| Ok(refusal.about("stop x.scope").to_string()))
+        })();
+        assert!(other.join().unwrap() > 20, "we introduced ourselves");
+        std::fs::remove_file(&path).unwrap();
+        said.unwrap_or_else(|error: Error| error.to_string())
+    }
+
+    #[test]
+    fn a_peer_that_is_no_bus_is_an_error() {
+        for (name, answers, why) in [
+            ("silent", &b""[..], "the connection was closed"),
+            (
+                "rejecting",
+                b"REJECTED EXTERNAL\r\n",
+                "it does not take us for the user that we are",
+            ),
+            ("leaving", b"OK 1234\r\n", "the connection was closed"),
+            (
+                "garbled",
+                b"OK 1234\r\nHTTP/1.1 400 Bad Request\r\n\r\n",
+                "no message of D-Bus version 1",
+            ),
+            (
+                "partial",
+                b"OK 1234\r\nl\x02\x01\x01\x09\0\0\0",
+                "the connection was closed",
+            ),
+        ] {
+            let said = talk(name, answers);
+            assert!(
+                said.contains(why) && said.contains("ask systemd to answer at"),
+                "{name}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_systemds_words() {
+        let refusal = b"DATA\r\nOK 1234\r\n\
+            l\x03\x01\x01\x0d\0\0\0\x07\0\0\0\x27\0\0\0\
+            \x05\x01u\0\x01\0\0\0\
+            \x04\x01s\0\x0e\0\0\0a.b.UnitExists\0\0\
+            \x08\x01g\0\x01s\0\0\
+            \x08\0\0\0is there\0";
+        let said = talk("refusing", refusal);
+        assert!(
+            said.starts_with("ask systemd to stop x.scope: is there; another container"),
+            "{said}"
         );
     }
 }
