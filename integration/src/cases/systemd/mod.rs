@@ -1,11 +1,14 @@
 //! The systemd driver: what `systemctl` shows of a container's scope, beside what the kernel shows.
 #![forbid(unsafe_code)]
 
+mod life;
+mod user;
+
 use crate::bundle::Bundle;
 use crate::case::Result;
 use crate::container::Container;
 use crate::kernel::{self, until};
-use crate::lab::{Lab, Output};
+use crate::lab::Lab;
 use crate::{check, same};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -33,51 +36,14 @@ crate::cases! {
     limits_outlive_a_daemon_reload,
     device_rules_outlive_a_daemon_reload,
     devices_allowed_but_one_outlive_a_daemon_reload: [Creel],
-    a_scope_in_use_is_refused_and_left_alone,
-    the_scope_goes_with_a_stopped_container,
-    the_scope_goes_with_a_forced_delete,
-    the_scope_goes_after_an_oom_kill,
-    a_failed_scope_goes_with_its_container,
-    a_failed_scope_left_by_another_is_no_obstacle,
-    a_create_that_fails_leaves_no_scope,
-    a_container_that_kills_itself_leaves_no_scope,
-    only_making_and_removing_touch_the_bus,
-    a_bus_that_is_away_is_told: [Creel],
-    a_delete_without_a_bus_removes_the_container: [Creel],
 }
 
 /// The cases of this part: all need systemd as the first process.
 pub fn cases() -> Vec<crate::case::Case> {
     use crate::case::{Case, Need};
-    let hundred = Case::new(
-        "a_hundred_lives_leave_no_scope",
-        a_hundred_lives_leave_no_scope,
-    );
     let mut all = plain();
-    all.push(hundred.limit(200));
-    let users = [
-        Case::new(
-            "a_user_has_a_scope_of_his_own_systemd",
-            a_user_has_a_scope_of_his_own_systemd,
-        ),
-        Case::new(
-            "a_user_without_a_session_is_told",
-            a_user_without_a_session_is_told,
-        )
-        .needs(&[Need::Creel]),
-    ];
-    let tools = [Need::Tool("setpriv"), Need::Userns];
-    all.extend(users.into_iter().map(|case| case.needs(&tools).limit(60)));
-    let podman = Case::new(
-        "podman_shows_the_limits_of_a_scope",
-        podman_shows_the_limits_of_a_scope,
-    );
-    let tools = [
-        Need::Tool("podman"),
-        Need::Tool("conmon"),
-        Need::Tool("tar"),
-    ];
-    all.push(podman.needs(&tools).limit(120));
+    all.extend(life::cases());
+    all.extend(user::cases());
     let add = |mut case: Case| {
         case.name.insert_str(0, "systemd_");
         case.needs(&[Need::Systemd, Need::CgroupV2])
@@ -470,7 +436,7 @@ fn an_update_outlives_a_daemon_reload(lab: &Lab) -> Result {
 
 fn an_update_without_a_bus_changes_nothing(lab: &Lab) -> Result {
     let (container, scope) = sleeping(lab, limits())?;
-    deaf(lab, &["update", "--pids-limit", "23", &container.id])?.refused("no bus")?;
+    life::deaf(lab, &["update", "--pids-limit", "23", &container.id])?.refused("no bus")?;
     written(&scope)
 }
 
@@ -493,337 +459,4 @@ fn device_rules_outlive_a_daemon_reload(lab: &Lab) -> Result {
 fn devices_allowed_but_one_outlive_a_daemon_reload(lab: &Lab) -> Result {
     let log = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rwm"});
     reload(lab, json!([{"allow": true, "access": "rwm"}, log]))
-}
-
-fn a_scope_in_use_is_refused_and_left_alone(lab: &Lab) -> Result {
-    let mut bundle = lab.script("exec sleep 1000")?;
-    let scope = Scope::of(lab, &mut bundle, json!({}))?;
-    let container = lab.started(&bundle)?;
-    let pid = container.executes("sleep")?;
-    lab.launch("create", &bundle, &lab.id(), &[])?
-        .refused("the same scope twice")?;
-    check!(kernel::alive(pid), "the first one's process is dead");
-    scope.has(&[("ActiveState", "active")])?;
-    same!("status", container.status()?, "running");
-    Ok(())
-}
-
-fn the_scope_goes_with_a_stopped_container(lab: &Lab) -> Result {
-    let (container, scope) = sleeping(lab, json!({}))?;
-    container.kill("KILL")?.ok()?;
-    container.stopped()?;
-    container.delete(&[])?.ok()?;
-    scope.is_gone()
-}
-
-fn the_scope_goes_with_a_forced_delete(lab: &Lab) -> Result {
-    let (container, scope) = sleeping(lab, json!({}))?;
-    container
-        .sh("(sleep 1000 & sleep 1001 &) < /dev/null > /dev/null 2>&1")?
-        .ok()?;
-    container.delete(&["--force"])?.ok()?;
-    scope.is_gone()
-}
-
-fn the_scope_goes_after_an_oom_kill(lab: &Lab) -> Result {
-    let mut bundle = lab.script("exec tail /dev/zero")?;
-    let memory = json!({"memory": {"limit": 16 * MIB, "swap": 16 * MIB}});
-    let scope = Scope::of(lab, &mut bundle, memory)?;
-    let container = lab.started(&bundle)?;
-    container.stopped()?;
-    container.delete(&[])?.ok()?;
-    scope.is_gone()
-}
-
-/// A container that systemd has killed, so that its scope counts as failed, and stays.
-fn expired(lab: &Lab) -> Result<(Container<'_>, Scope, Bundle)> {
-    let mut bundle = lab.script("exec sleep 1000")?;
-    let scope = Scope::of(lab, &mut bundle, json!({}))?;
-    let life = json!({
-        "org.systemd.property.RuntimeMaxUSec": "uint64 500000",
-        "org.systemd.property.TimeoutStopUSec": "uint64 100000",
-    });
-    bundle.set("/annotations", life)?;
-    let container = lab.create(&bundle)?;
-    until("the scope failed", || {
-        (scope.property("ActiveState").ok()? == "failed").then_some(())
-    })?;
-    Ok((container, scope, bundle))
-}
-
-fn a_failed_scope_goes_with_its_container(lab: &Lab) -> Result {
-    let (container, scope, _) = expired(lab)?;
-    container.stopped()?;
-    container.delete(&[])?.ok()?;
-    scope.is_gone()
-}
-
-fn a_failed_scope_left_by_another_is_no_obstacle(lab: &Lab) -> Result {
-    let (container, scope, mut bundle) = expired(lab)?;
-    // As if the runtime's state had been lost.
-    std::fs::remove_dir_all(lab.path("root").join(&container.id))?;
-    bundle.unset("/annotations")?;
-    let again = lab.create(&bundle)?;
-    scope.has(&[("ActiveState", "active")])?;
-    again.delete(&["--force"])?.ok()?;
-    scope.is_gone()
-}
-
-fn a_create_that_fails_leaves_no_scope(lab: &Lab) -> Result {
-    for pointer in ["/process/args", "/mounts/-"] {
-        let mut bundle = lab.idle()?;
-        let scope = Scope::of(lab, &mut bundle, json!({"pids": {"limit": 20}}))?;
-        match pointer {
-            "/process/args" => bundle.args(&["/no/such/program"])?,
-            _ => bundle.mount("bind", "/no/such/source", "/mnt", &["bind"])?,
-        };
-        let output = lab
-            .launch("create", &bundle, &lab.id(), &[])?
-            .refused(pointer)?;
-        check!(
-            output.err.to_lowercase().contains("no such file"),
-            "{}",
-            output.err
-        );
-        check!(lab.states().is_empty(), "state left");
-        scope.is_gone()?;
-    }
-    Ok(())
-}
-
-fn a_container_that_kills_itself_leaves_no_scope(lab: &Lab) -> Result {
-    let mut bundle = lab.script("sleep 1000 & exit 7")?;
-    let scope = Scope::of(lab, &mut bundle, json!({}))?;
-    same!("exit", lab.run(&bundle)?.code, 7);
-    scope.is_gone()
-}
-
-/// The names of all units that have to do with cgroups of containers, in whatever state.
-fn groups() -> Result<Vec<String>> {
-    let all = [
-        "list-units",
-        "--all",
-        "--plain",
-        "--no-legend",
-        "--full",
-        "--type=scope,slice",
-    ];
-    let list = systemctl(&all)?;
-    let names = list.lines().filter_map(|line| line.split(' ').next());
-    Ok(names.map(str::to_owned).collect())
-}
-
-fn a_hundred_lives_leave_no_scope(lab: &Lab) -> Result {
-    let mut bundle = lab.idle()?;
-    let scope = Scope::of(lab, &mut bundle, limits())?;
-    let before = groups()?;
-    for _ in 0..100 {
-        let container = lab.create(&bundle)?;
-        container.delete(&["--force"])?.ok()?;
-    }
-    scope.is_gone()?;
-    same!("units", groups()?, before);
-    Ok(())
-}
-
-/// A call that finds no bus where it looks.
-fn deaf(lab: &Lab, args: &[&str]) -> Result<Output> {
-    let mut command = lab.command(args);
-    command.stdin(lab.null()?);
-    command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus");
-    lab.finish(&mut command)
-}
-
-fn only_making_and_removing_touch_the_bus(lab: &Lab) -> Result {
-    let (container, scope) = sleeping(lab, json!({}))?;
-    let id = container.id.as_str();
-    deaf(lab, &["state", id])?.ok()?;
-    deaf(lab, &["exec", id, "/bin/true"])?.ok()?;
-    deaf(lab, &["pause", id])?.ok()?;
-    deaf(lab, &["resume", id])?.ok()?;
-    deaf(lab, &["kill", id, "KILL"])?.ok()?;
-    container.stopped()?;
-    container.delete(&[])?.ok()?;
-    scope.is_gone()
-}
-
-fn a_bus_that_is_away_is_told(lab: &Lab) -> Result {
-    let mut bundle = lab.idle()?;
-    let scope = Scope::of(lab, &mut bundle, json!({}))?;
-    bundle.save()?;
-    let dir = bundle.dir.to_string_lossy().into_owned();
-    let output = deaf(lab, &["create", "--bundle", &dir, &lab.id()])?.refused("no bus")?;
-    let told = ["ask systemd", "/nowhere/bus", "ENOENT"];
-    check!(
-        told.iter().all(|word| output.err.contains(word)),
-        "{}",
-        output.err
-    );
-    check!(lab.states().is_empty(), "state left");
-    scope.is_gone()
-}
-
-fn a_delete_without_a_bus_removes_the_container(lab: &Lab) -> Result {
-    let (container, scope) = sleeping(lab, json!({}))?;
-    let output = deaf(lab, &["delete", "--force", &container.id])?.ok()?;
-    check!(
-        output.err.contains("/nowhere/bus"),
-        "no warning: {}",
-        output.err
-    );
-    check!(lab.states().is_empty(), "state left");
-    scope.is_gone()
-}
-
-/// A user with a systemd of his own, which ends with the value if it was not there before.
-struct User {
-    stop: bool,
-}
-
-const UID: u32 = 1000;
-
-impl User {
-    fn new() -> Result<Self> {
-        if tool("id", &["-un", &UID.to_string()]).is_err() {
-            return Err(crate::case::Failure::skip(format!(
-                "there is no user {UID}"
-            )));
-        }
-        let unit = format!("user@{UID}.service");
-        let stop = systemctl(&["is-active", &unit]).is_err();
-        systemctl(&["start", &unit])?;
-        Ok(Self { stop })
-    }
-
-    /// A bundle that this user may run.
-    fn bundle(&self, lab: &Lab, resources: Value) -> Result<Bundle> {
-        let mut bundle = lab.script("cat /proc/self/cgroup; exec sleep 1000")?;
-        let map = json!([{"containerID": 0, "hostID": UID, "size": 1}]);
-        bundle
-            .namespace("user", None)?
-            .namespace("cgroup", None)?
-            .set("/linux/uidMappings", map.clone())?
-            .set("/linux/gidMappings", map)?
-            .set("/linux/cgroupsPath", format!(":case:{}", lab.id()))?
-            .set("/linux/resources", resources)?
-            .save()?;
-        let dir = bundle.dir.to_string_lossy();
-        tool("chown", &["-R", &format!("{UID}:{UID}"), &dir])?;
-        Ok(bundle)
-    }
-
-    /// The runtime, called by the user.
-    fn call(&self, lab: &Lab, session: bool, args: &[&str]) -> Result<Output> {
-        let state = lab.directory("states")?;
-        std::os::unix::fs::chown(&state, Some(UID), Some(UID))?;
-        let mut command = Command::new("setpriv");
-        command
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        if session {
-            command.env("XDG_RUNTIME_DIR", format!("/run/user/{UID}"));
-        }
-        let id = UID.to_string();
-        command.args(["--reuid", &id, "--regid", &id, "--init-groups"]);
-        command.arg(&lab.runtime).arg("--root").arg(state);
-        command
-            .arg("--systemd-cgroup")
-            .args(args)
-            .stdin(lab.null()?);
-        lab.finish(&mut command)
-    }
-}
-
-impl Drop for User {
-    fn drop(&mut self) {
-        if self.stop {
-            systemctl(&["stop", &format!("user@{UID}.service")]).ok();
-        }
-    }
-}
-
-fn a_user_has_a_scope_of_his_own_systemd(lab: &Lab) -> Result {
-    let user = User::new()?;
-    let limits = json!({"memory": {"limit": 64 * MIB}, "pids": {"limit": 17}});
-    let bundle = user.bundle(lab, limits)?;
-    let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
-    user.call(lab, true, &["create", "--bundle", &dir, &id])?
-        .ok()?;
-    let state = user.call(lab, true, &["state", &id])?.ok()?.out;
-    let state: Value = serde_json::from_str(&state)?;
-    let path = cgroup(i32::try_from(state["pid"].as_i64().unwrap_or(0))?)?;
-    let directory = Path::new("/sys/fs/cgroup").join(trim(&path).trim_start_matches('/'));
-    let seen = std::fs::read_to_string(directory.join("memory.max"));
-    user.call(lab, true, &["delete", "--force", &id])?.ok()?;
-    let manager = format!("/user.slice/user-{UID}.slice/user@{UID}.service/user.slice/case-");
-    check!(path.starts_with(&manager), "{path}");
-    same!("memory.max", seen?.trim(), "67108864");
-    until("the scope is gone", || (!directory.exists()).then_some(()))
-}
-
-fn a_user_without_a_session_is_told(lab: &Lab) -> Result {
-    let user = User::new()?;
-    let bundle = user.bundle(lab, json!({}))?;
-    let (dir, id) = (bundle.dir.to_string_lossy(), lab.id());
-    let output = user.call(lab, false, &["create", "--bundle", &dir, &id])?;
-    let output = output.refused("a user without a session")?;
-    check!(output.err.contains("XDG_RUNTIME_DIR"), "{}", output.err);
-    Ok(())
-}
-
-fn podman_shows_the_limits_of_a_scope(lab: &Lab) -> Result {
-    let podman = crate::engine::Podman::new(lab)?;
-    // The last word about the manager counts. Podman takes slices only, and keeps them.
-    let slice = format!("{}.slice", lab.mark());
-    let parent = format!("--cgroup-parent={slice}");
-    let manager = ["--cgroup-manager", "systemd"];
-    let run = [
-        "run",
-        "-d",
-        "--name",
-        "c",
-        "--network",
-        "none",
-        &parent,
-        "--memory",
-        "64m",
-    ];
-    let rest = [
-        "--cpus",
-        "0.5",
-        "--pids-limit",
-        "50",
-        crate::engine::IMAGE,
-        "sleep",
-        "1000",
-    ];
-    let all: Vec<&str> = manager.iter().chain(&run).chain(&rest).copied().collect();
-    let id = podman.call(&all)?.ok()?.out.trim().to_owned();
-    let call = |args: &[&str]| {
-        let all: Vec<&str> = manager.iter().chain(args).copied().collect();
-        podman.call(&all)
-    };
-    let stats = call(&[
-        "stats",
-        "--no-stream",
-        "--format",
-        "{{.MemUsage}}|{{.PIDS}}",
-        "c",
-    ])?
-    .ok()?;
-    let scope = Scope {
-        unit: format!("libpod-{id}.scope"),
-    };
-    scope.has(&[
-        ("Slice", &slice),
-        ("MemoryMax", "67108864"),
-        ("CPUQuotaPerSecUSec", "500ms"),
-        ("TasksMax", "50"),
-    ])?;
-    call(&["rm", "-f", "-t", "0", "c"])?.ok()?;
-    check!(stats.out.contains("/ 67.11MB|1"), "stats: {}", stats.out);
-    systemctl(&["stop", &slice])?;
-    until("the scope is gone", || {
-        units(&scope.unit).ok()?.is_empty().then_some(())
-    })
 }
