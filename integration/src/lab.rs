@@ -94,6 +94,7 @@ impl Lab {
             image: self.image.clone(),
             mark: self.mark.clone(),
             next: Cell::new(self.next.get() + 1000),
+            globals: RefCell::default(),
         }
     }
 
