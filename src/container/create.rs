@@ -234,7 +234,11 @@ impl Midwife for Making<'_> {
         self.note_pid(child)?;
         // So that hooks, and whoever cleans up after a killed `create`, find the process.
         self.slot.record(&self.state)?;
-        parent::run_early_hooks(self.plan, child, &self.state.for_hooks(Status::Creating)?)
+        // Prestart hooks see `created`, as when `start` ran them, and as the spec's validators and
+        // crun have it; those that took their place see `creating`, as under runc (ADR 18).
+        let state = |status| self.state.for_hooks(status);
+        let (created, creating) = (state(Status::Created)?, state(Status::Creating)?);
+        parent::run_early_hooks(self.plan, child, &created, &creating)
     }
 
     fn ready(&mut self, child: &Child) -> Result<()> {

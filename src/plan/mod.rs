@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::isolate::ids::IdMaps;
 use crate::isolate::keyring;
 use crate::isolate::names::Names;
-use crate::isolate::namespaces::{MOUNT, Namespaces, USER};
+use crate::isolate::namespaces::{Namespaces, USER};
 use crate::isolate::netdevices::NetDevices;
 use crate::isolate::sysctl::Sysctls;
 use crate::isolate::time::TimeOffsets;
@@ -131,12 +131,6 @@ impl Plan {
         let maps = IdMaps::plan(config, &namespaces)?;
         let root = RootPlan::new(dir, config, wishes)?;
         let mounts = Mount::plan_all(config, warnings)?;
-        if !namespaces.has(MOUNT) && !mounts.is_empty() {
-            let why = "mounts need a private MNT namespace";
-            return Err(Error::rule(Doing::CheckConfig, why)
-                .field("mounts")
-                .hint("add {\"type\": \"mount\"} to linux.namespaces"));
-        }
         Labels::check_mount_label(config, host)?;
         let process = ProcessPlan::new(process, config, maps.as_ref(), wishes, host, warnings)?;
         let rootless = wishes.rootless.unwrap_or_else(|| host.is_rootless());

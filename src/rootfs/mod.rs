@@ -16,7 +16,7 @@ pub(crate) mod pivot;
 pub(crate) mod procfs;
 
 use crate::error::{Act, Doing, Explain, Result};
-use crate::sys::mount::{self, MountAttr};
+use crate::sys::mount;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
@@ -42,6 +42,7 @@ pub(crate) struct Root {
     surfaced: Cell<bool>,
     /// The kernel's own filesystems (proc, sysfs) by where they were mounted.
     anchors: RefCell<Vec<(String, OwnedFd)>>,
+    unseen: Cell<bool>,
 }
 
 impl Root {
@@ -63,20 +64,19 @@ impl Root {
             place,
             surfaced: Cell::new(false),
             anchors: RefCell::default(),
+            unseen: Cell::new(false),
         })
     }
 
-    /// Cuts the top off the peers of the mount that was cloned: nothing that is mounted in here
-    /// may travel there.
-    pub(crate) fn part_from_peers(&self) -> Result<()> {
-        let private = MountAttr {
-            propagation: libc_flag(nix::mount::MsFlags::MS_PRIVATE),
-            ..Default::default()
-        };
-        mount::set_attributes(self.top(), &private, false)
-            .doing(Doing::SetPropagation)
-            .on("the root")
-            .field("linux.rootfsPropagation")
+    /// Cuts the top, or the whole tree, off the peers of the mounts that were cloned: nothing that
+    /// is mounted in here may travel there.
+    pub(crate) fn part_from_peers(&self, recursive: bool) -> Result<()> {
+        pivot::part_from_peers(self.top(), recursive)
+    }
+
+    /// From now on the tree is attached nowhere: its mount namespace is the host's.
+    pub(crate) fn stay_out_of_sight(&self) {
+        self.unseen.set(true);
     }
 
     /// The mount at the top.
@@ -220,7 +220,13 @@ impl Root {
     }
 
     /// Attaches the whole tree where the bundle has its rootfs, once.
+    ///
+    /// # Errors
+    /// EINVAL if it must [stay out of sight](Self::stay_out_of_sight).
     pub(crate) fn surface(&self) -> nix::Result<()> {
+        if self.unseen.get() {
+            return Err(Errno::EINVAL);
+        }
         if !self.surfaced.replace(true) {
             mount::attach(self.top.as_fd(), self.place.as_fd())?;
         }

@@ -98,14 +98,14 @@ impl Mount {
                 return wrong(".source", "a bind mount needs a source".to_owned());
             }
             if let Some((key, _)) = options.data.first() {
-                // The kernel ignores a filesystem's options on a bind: say so (runc does).
-                return wrong(
-                    ".options",
-                    format!(
-                        "bind mounts cannot have any filesystem-specific options applied: {}",
-                        key.to_string_lossy()
-                    ),
-                );
+                // The kernel ignores a filesystem's options on a bind; runc 1.2 and later refuse
+                // them, its predecessors and crun do not, and so do validators of the spec.
+                warnings.push(format!(
+                    "{field}.options: a bind mount cannot have filesystem-specific options, \
+                     ignoring {:?} and the like",
+                    key.to_string_lossy()
+                ));
+                options.data.clear();
             }
             Kind::Bind { source }
         } else if asked.typ == "cgroup" || asked.typ == "cgroup2" {
@@ -563,14 +563,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bind_with_data_is_refused() {
+    fn data_of_a_bind_is_a_warning() {
         let json = r#"{"destination":"/a","type":"bind","source":"/b","options":["size=1"]}"#;
-        assert!(
-            plan(json)
-                .unwrap_err()
-                .to_string()
-                .contains("mounts[0].options")
-        );
+        let config = serde_json::from_str(&format!(r#"{{"mounts":[{json}]}}"#)).unwrap();
+        let mut warnings = Vec::new();
+        let plan = Mount::plan_all(&config, &mut warnings).unwrap();
+        assert!(plan[0].options.data.is_empty());
+        assert!(warnings[0].starts_with("mounts[0].options: a bind mount cannot have"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The propagation that copies of the host's mounts have: slave by default, so that unmounts on the
 /// host do reach the container.
@@ -35,6 +35,18 @@ pub(crate) fn seclude(flag: MsFlags) -> Result<()> {
     .doing(Doing::SetPropagation)
     .on("/")
     .field("linux.rootfsPropagation")
+}
+
+/// Ends the sharing of a copy with what it was copied from.
+pub(crate) fn part_from_peers(tree: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+    let private = MountAttr {
+        propagation: super::libc_flag(MsFlags::MS_PRIVATE),
+        ..Default::default()
+    };
+    mount::set_attributes(tree, &private, recursive)
+        .doing(Doing::SetPropagation)
+        .on("the root")
+        .field("linux.rootfsPropagation")
 }
 
 /// Makes `root` read-only: its top mount, not the mounts below.
@@ -114,7 +126,33 @@ pub(crate) fn propagate(asked: Option<(u64, bool)>) -> Result<()> {
         .field("linux.rootfsPropagation")
 }
 
-/// A container without a mount namespace of its own is chrooted: it has the host's mounts.
+/// Enters a root that is attached nowhere, for a container in the host's mount namespace.
+///
+/// When the runtime's descriptor of it is closed, the kernel unmounts the tree but leaves it
+/// connected: it stays whole for those who have it as their root, and goes with them.
+pub(crate) fn enter(root: &Root, asked: Option<(u64, bool)>) -> Result<()> {
+    if let Some((propagation, recursive)) = asked {
+        let attributes = MountAttr {
+            propagation,
+            ..Default::default()
+        };
+        mount::set_attributes(root.top(), &attributes, recursive)
+            .doing(Doing::SetPropagation)
+            .on("/")
+            .field("linux.rootfsPropagation")?;
+    }
+    let change = || -> nix::Result<()> {
+        fchdir(root.top())?;
+        chroot(".")?;
+        chdir("/")
+    };
+    change()
+        .doing(Doing::Pivot)
+        .on("the container's root")
+        .field("root.path")
+}
+
+/// A container without mounts and without a mount namespace is chrooted: it has the host's mounts.
 pub(crate) fn change_root(path: &std::ffi::CStr) -> Result<()> {
     let change = || -> nix::Result<()> {
         chdir(path)?;

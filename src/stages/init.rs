@@ -116,10 +116,11 @@ impl Init<'_> {
             self.channel.await_message(ToChild::DevicesMoved)?;
         }
         let callers = umask(Mode::empty());
-        let console = if namespaces.has(MOUNT) {
+        let console = if namespaces.has(MOUNT) || !self.plan.mounts.is_empty() {
             self.build(callers)?
         } else {
             self.settle_cgroup()?;
+            self.early_hooks(None, callers)?;
             self.set_sysctls(sysctls)?;
             pivot::change_root(&self.plan.root.c_path)?;
             None
@@ -161,22 +162,16 @@ impl Init<'_> {
             mounts,
             devices,
             hide,
-            hooks,
             process,
             sysctls,
+            namespaces,
             ..
         } = self.plan;
-        // Peers of the host's mounts must be copied before `/` is cut off, all else after.
-        let kept = pivot::kept(asked.propagation);
-        let shared = kept == MsFlags::MS_SHARED;
-        if !shared {
-            pivot::seclude(kept)?;
-        }
-        let (root, mut sources) = self.clone_sources(shared)?;
-        if shared {
-            root.part_from_peers()?;
-            pivot::seclude(MsFlags::MS_SLAVE)?;
-        }
+        let private = namespaces.has(MOUNT);
+        let (root, mut sources) = match private {
+            true => self.part_from_host(pivot::kept(asked.propagation))?,
+            false => self.stay_detached()?,
+        };
         for (index, mount) in mounts.iter().enumerate() {
             let source = sources.get_mut(index).and_then(Option::take);
             if mount.needs_cgroup() {
@@ -188,23 +183,7 @@ impl Init<'_> {
             devices.make(&root)?;
         }
         self.settle_cgroup()?;
-        if [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer]
-            .iter()
-            .any(|kind| hooks.has(*kind))
-        {
-            // These may look at the mounts, and add to them, at the bundle's rootfs.
-            root.surface()
-                .doing(Doing::Pivot)
-                .on(asked.path.display())
-                .field("root.path")?;
-            self.channel.send_want_hooks()?;
-            self.channel.await_message(ToChild::HooksDone)?;
-            if hooks.has(Kind::CreateContainer) {
-                umask(callers);
-                hooks.run(Kind::CreateContainer, &self.state.text(false, own_pid())?)?;
-                umask(Mode::empty());
-            }
-        }
+        self.early_hooks(Some(&root), callers)?;
         // If the image lacks it, as runc does; what cannot be made shows when we go there. Through
         // `Root`, for the path is the image's: it may lead through a descriptor of ours.
         root.make(process.program.cwd(), Leaf::Dir).ok();
@@ -226,6 +205,10 @@ impl Init<'_> {
         if asked.readonly {
             pivot::make_readonly(&root)?;
         }
+        if !private {
+            pivot::enter(&root, asked.propagation)?;
+            return Ok(console);
+        }
         if asked.no_pivot {
             pivot::move_over(&root)?;
         } else {
@@ -246,6 +229,59 @@ impl Init<'_> {
             Some(proc) => sysctls.write(proc.as_fd()),
             None => Ok(()),
         }
+    }
+
+    /// Cuts the mount namespace off the host's, and takes copies of what is to be in the root.
+    fn part_from_host(&self, kept: MsFlags) -> Result<(Root, Vec<Option<OwnedFd>>)> {
+        // Peers of the host's mounts must be copied before `/` is cut off, all else after.
+        let shared = kept == MsFlags::MS_SHARED;
+        if !shared {
+            pivot::seclude(kept)?;
+        }
+        let (root, sources) = self.clone_sources(shared)?;
+        if shared {
+            root.part_from_peers(false)?;
+            pivot::seclude(MsFlags::MS_SLAVE)?;
+        }
+        Ok((root, sources))
+    }
+
+    /// In the host's mount namespace: a root of copies that are nobody's peers, and that is never
+    /// attached. Nobody else sees its mounts, and they go with the last process in it.
+    fn stay_detached(&self) -> Result<(Root, Vec<Option<OwnedFd>>)> {
+        let (root, sources) = self.clone_sources(true)?;
+        root.part_from_peers(true)?;
+        root.stay_out_of_sight();
+        for source in sources.iter().flatten() {
+            pivot::part_from_peers(source.as_fd(), true).field("mounts")?;
+        }
+        Ok((root, sources))
+    }
+
+    /// The hooks that come before the root is entered, if there are any.
+    fn early_hooks(&self, root: Option<&Root>, callers: Mode) -> Result<()> {
+        let Plan {
+            hooks, namespaces, ..
+        } = self.plan;
+        let early = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
+        if !early.iter().any(|kind| hooks.has(*kind)) {
+            return Ok(());
+        }
+        if let Some(root) = root.filter(|_| namespaces.has(MOUNT)) {
+            // These may look at the mounts, and add to them, at the bundle's rootfs.
+            root.surface()
+                .doing(Doing::Pivot)
+                .on(self.plan.root.path.display())
+                .field("root.path")?;
+        }
+        self.channel.send_want_hooks()?;
+        self.channel.await_message(ToChild::HooksDone)?;
+        if hooks.has(Kind::CreateContainer) {
+            umask(callers);
+            hooks.run(Kind::CreateContainer, &self.state.text(false, own_pid())?)?;
+            umask(Mode::empty());
+        }
+        Ok(())
     }
 
     /// The rootfs and, with `all`, every bind's source: in the first case sources are cloned one

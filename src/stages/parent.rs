@@ -357,10 +357,15 @@ fn out_of_order() -> Error {
 }
 
 /// Runs the hooks that are due before the container's root is entered.
-pub(crate) fn run_early_hooks(plan: &Plan, child: &Child, state: &[u8]) -> Result<()> {
-    plan.hooks.run_for(child.pidfd(), Kind::Prestart, state)?;
+pub(crate) fn run_early_hooks(
+    plan: &Plan,
+    child: &Child,
+    created: &[u8],
+    creating: &[u8],
+) -> Result<()> {
+    plan.hooks.run_for(child.pidfd(), Kind::Prestart, created)?;
     plan.hooks
-        .run_for(child.pidfd(), Kind::CreateRuntime, state)
+        .run_for(child.pidfd(), Kind::CreateRuntime, creating)
 }
 
 /// How every child ends that could not become the container.

@@ -20,6 +20,7 @@ cases! {
     a_device_with_a_rule_can_be_opened,
     a_read_rule_forbids_writing,
     a_later_rule_wins,
+    a_rule_keeps_its_letters: [CgroupV1],
     default_devices_pass_a_deny_all,
     device_nodes_can_be_made_but_not_opened,
     a_symlinked_dev_is_not_populated_outside,
@@ -255,6 +256,24 @@ fn a_symlinked_dev_is_not_populated_outside(lab: &Lab) -> Result {
             .collect();
         same!("entries of the host's directory", names, ["ptmx"]);
         same!("ptmx", std::fs::read_to_string(decoy.join("ptmx"))?, "mine");
+    }
+    Ok(())
+}
+
+fn a_rule_keeps_its_letters(lab: &Lab) -> Result {
+    let mut bundle = lab.idle()?;
+    let rules = json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "b", "major": 8, "minor": 20, "access": "rw"},
+        {"allow": true, "type": "b", "major": 10, "minor": 200, "access": "r"}
+    ]);
+    bundle.set("/linux/resources/devices", rules)?;
+    let path = format!("/{}rules", lab.mark());
+    bundle.set("/linux/cgroupsPath", path.as_str())?;
+    let _container = lab.started(&bundle)?;
+    let list = crate::cgroup::Limits::at(&path).file("devices", "devices.list")?;
+    for line in ["b 8:20 rw", "b 10:200 r"] {
+        check!(list.lines().any(|got| got == line), "no {line:?} in {list}");
     }
     Ok(())
 }

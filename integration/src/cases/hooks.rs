@@ -159,6 +159,10 @@ fn hooks_get_the_status_of_their_moment(lab: &Lab) -> Result {
     ] {
         let text = crate::lab::text(format!("{log}.{kind}").as_ref())?;
         let state: Value = serde_json::from_str(&text)?;
+        // The deprecated kind was once run by `start`; some still tell its status of then.
+        if kind == "prestart" && state["status"] == "created" {
+            continue;
+        }
         same!(kind, state["status"], want);
     }
     Ok(())

@@ -21,6 +21,7 @@ cases! {
     a_readonly_rbind_covers_only_the_top,
     an_rro_bind_covers_everything_below: [Kernel(5, 12)],
     a_bind_without_a_type_is_a_bind,
+    a_bind_ignores_options_of_filesystems,
     mounts_come_in_the_listed_order,
     a_later_mount_covers_an_earlier_one,
     a_symlinked_destination_stays_inside,
@@ -471,5 +472,14 @@ fn a_file_may_cover_one_in_proc(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /proc/uptime")?;
     bundle.mount("bind", &file, "/proc/uptime", &["bind", "ro"])?;
     same!("uptime", lab.told(&bundle)?, "1.00 1.00\n");
+    Ok(())
+}
+
+fn a_bind_ignores_options_of_filesystems(lab: &Lab) -> Result {
+    let source = lab.directory("source")?;
+    std::fs::write(source.join("x"), "there\n")?;
+    let mut bundle = lab.script("cat /mnt/x")?;
+    bundle.mount("", &source, "/mnt", &["bind", "mode=700", "size=1k"])?;
+    same!("stdout", lab.told(&bundle)?, "there\n");
     Ok(())
 }

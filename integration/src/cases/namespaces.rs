@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
             move |lab| fresh(lab, kind, link),
         );
         cases.push(fresh.needs(&need));
-        // A runtime cannot share the host's mount namespace: it would pivot the host's root.
+        // The host's mount namespace has cases of its own; in one of others, the root would be theirs.
         if kind != "mount" {
             let shared = Case::new(
                 &format!("without_a_{kind}_namespace_it_is_shared"),
@@ -59,6 +59,8 @@ crate::cases! {
     time_offsets_are_set_in_a_user_namespace: [Namespace("time"), Userns],
     init_is_pid_1_in_a_new_pid_namespace,
     a_new_cgroup_namespace_hides_the_path: [Namespace("cgroup")],
+    without_a_mount_namespace_it_is_shared: [Kernel(6, 15)],
+    without_a_mount_namespace_hooks_run,
 }
 
 fn with(lab: &Lab, kind: &str, path: Option<&str>) -> Result<Bundle> {
@@ -272,5 +274,42 @@ fn a_new_user_namespace_goes_with_joined_ones(lab: &Lab) -> Result {
             "100000 100000 100000 100000"
         );
     }
+    Ok(())
+}
+
+fn without_a_mount_namespace_it_is_shared(lab: &Lab) -> Result {
+    let mut bundle = lab.script("echo x > /tmp/x; cat /proc/1/comm; exec sleep 1000")?;
+    bundle.drop_namespace("mount")?;
+    bundle.mount("tmpfs", "tmpfs", "/tmp", &[])?;
+    let before = crate::kernel::mounts_below(&lab.dir);
+    let container = lab.started(&bundle)?;
+    let pid = container.executes("sleep")?;
+    same!("namespace", namespace(pid, "mnt")?, own_namespace("mnt")?);
+    // Its mounts are there for itself, and for what joins it ...
+    container.says("sh\n")?;
+    let inside = container.sh("cat /tmp/x; cat /proc/1/comm; ls /home; ls /dev/null")?;
+    same!(
+        "exec",
+        inside.ok()?.words(),
+        ["x", "sleep", "user", "/dev/null"]
+    );
+    // ... and for nobody else.
+    check!(!bundle.inside("tmp/x").exists(), "its tmpfs is on the host");
+    same!("mounts", crate::kernel::mounts_below(&lab.dir), before);
+    Ok(())
+}
+
+fn without_a_mount_namespace_hooks_run(lab: &Lab) -> Result {
+    let log = lab.path("log");
+    let mut bundle = lab.bundle()?;
+    bundle.drop_namespace("mount")?.unset("/mounts")?;
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let script = format!("echo {kind} >> {}", log.display());
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+        bundle.set(&format!("/hooks/{kind}"), json!([hook]))?;
+    }
+    lab.run(&bundle)?.ok()?;
+    let told = crate::lab::text(&log)?;
+    same!("hooks", told, "prestart\ncreateRuntime\ncreateContainer\n");
     Ok(())
 }

@@ -253,7 +253,7 @@ impl Restoring<'_> {
         };
         let rootfs = &self.plan.root.c_path;
         let tree = Root::open(rootfs)?;
-        tree.part_from_peers()?;
+        tree.part_from_peers(false)?;
         for (index, one) in mounts.iter().enumerate() {
             // criu fills a tmpfs itself, and cgroups are in one or in sysfs.
             if one.typ == "cgroup" || in_tmpfs(&one.destination) {

@@ -243,11 +243,12 @@ impl Policy {
         };
         let mut lines = vec![(to_default, String::from("a"))];
         for &(on, access) in &exceptions {
-            // The kernel wants all bits of an access from one exception: let wider ones add theirs.
+            // The kernel wants reading and writing at once from one exception: let wider ones add
+            // theirs. Making a node is asked for alone.
             let wider = exceptions
                 .iter()
-                .filter(|other| !self.default && other.0.covers(on));
-            let whole = wider.fold(access, |sum, other| sum | other.1);
+                .filter(|other| !self.default && other.0.covers(on) && access & !MKNOD != 0);
+            let whole = wider.fold(access, |sum, other| sum | other.1 & !MKNOD);
             lines.push((to_except, line(on, whole)));
         }
         Ok(lines)
