@@ -51,6 +51,7 @@ mod run;
 mod runtimetest;
 pub mod sd_notify;
 mod seccomp;
+mod spec;
 mod subtree;
 mod systemd;
 mod terminal;
@@ -93,6 +94,7 @@ pub fn all() -> Result<Vec<Case>> {
         fds::cases(),
         leaks::cases(),
         hooks::cases(),
+        spec::cases(),
         sd_notify::cases(),
         rootless::cases(),
         limits::cases(),
