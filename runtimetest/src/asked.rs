@@ -16,6 +16,10 @@ pub struct Asked {
     pub host_caps: Option<u64>,
     /// `--preserve-fds`: how many descriptors after stderr the runtime was told to keep.
     pub preserve_fds: i32,
+    /// `--image PATH`: where the image can be seen as it is below all mounts.
+    pub image: Option<PathBuf>,
+    /// `--agent-errno N`: what the caller's seccomp agent answers to each call.
+    pub agent_errno: Option<i32>,
     /// `--list`: name the parts.
     pub list: bool,
     /// The parts to judge; none means all.
@@ -49,6 +53,13 @@ impl Asked {
                     asked.preserve_fds = text
                         .parse()
                         .map_err(|e| format!("--preserve-fds {text}: {e}"))?;
+                }
+                "--image" => asked.image = Some(value()?.into()),
+                "--agent-errno" => {
+                    let text = value()?;
+                    let errno = text.parse();
+                    asked.agent_errno =
+                        Some(errno.map_err(|e| format!("--agent-errno {text}: {e}"))?);
                 }
                 "--list" => asked.list = true,
                 option if option.starts_with('-') => {

@@ -63,7 +63,12 @@ object! {
         selinux_label: String,
         io_priority: Option<IoPriority>,
         scheduler: Option<Scheduler>,
+        #[serde(rename = "execCPUAffinity")] exec_cpu_affinity: ExecAffinity,
     }
+}
+object! {
+    /// `process.execCPUAffinity`
+    ExecAffinity { #[serde(rename = "final")] last: String, }
 }
 object! {
     /// `process.consoleSize`
@@ -97,6 +102,7 @@ object! {
         policy: String,
         nice: i64,
         priority: u32,
+        flags: Vec<String>,
     }
 }
 object! {
@@ -124,6 +130,7 @@ object! {
         rootfs_propagation: String,
         masked_paths: Vec<String>,
         readonly_paths: Vec<String>,
+        mount_label: String,
         personality: Option<Personality>,
         time_offsets: BTreeMap<String, LinuxTimeOffset>,
         memory_policy: Option<MemoryPolicy>,

@@ -168,6 +168,7 @@ pub fn listed(resources: &Value, is_v2: bool) -> Vec<Limit> {
             add("/blockIO/weight", "blkio", file, vec![weight.to_string()]);
         }
     }
+    limits.extend(crate::limit_more::listed(resources, is_v2));
     limits.extend(throttles(resources, is_v2));
     limits.extend(pages(resources, is_v2));
     if is_v2 {

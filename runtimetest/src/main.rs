@@ -1,13 +1,14 @@
 //! The container's own witness: compares what the kernel shows in here with config.json.
 //!
 //! `runtimetest [--config PATH] [--process PATH] [--host-ns LIST] [--host-caps HEX]
-//! [--preserve-fds N] [--list] [PART...]`
+//! [--preserve-fds N] [--image PATH] [--agent-errno N] [--list] [PART...]`
 //!
 //! It shares no code with the runtime it judges, so that a mistake cannot agree with itself. One
 //! line of JSON per check, a summary last; exit 0 when all hold, 1 when one fails (or none was
 //! made: silence proves nothing), 2 when it was not asked properly.
 #![forbid(unsafe_code)]
 
+mod affinity;
 mod apparmor;
 mod applet;
 mod args;
@@ -15,6 +16,7 @@ mod asked;
 mod caps;
 mod cgroup;
 mod config;
+mod copyup;
 mod cwd;
 mod devices;
 mod env;
@@ -23,6 +25,7 @@ mod ids;
 mod ioprio;
 mod kernel;
 mod limit;
+mod limit_more;
 mod links;
 mod masked;
 mod mempolicy;
@@ -47,6 +50,7 @@ mod seccomp;
 mod selinux;
 mod signals;
 mod stdio;
+mod syscalls;
 mod sysctl;
 mod terminal;
 mod time;
@@ -86,6 +90,7 @@ const PARTS: &[Part] = &[
     part("sysctl", sysctl::check),
     part("root", root::check),
     part("mounts", mounts::check),
+    part("copyup", copyup::check),
     part("devices", devices::check),
     part("links", links::check),
     part("masked", masked::check),
@@ -95,6 +100,7 @@ const PARTS: &[Part] = &[
     part("rlimits", rlimits::check),
     part("oom", oom::check),
     part("scheduler", scheduler::check),
+    part("affinity", affinity::check),
     part("ioprio", ioprio::check),
     part("mempolicy", mempolicy::check),
     part("personality", personality::check),
@@ -106,6 +112,11 @@ const PARTS: &[Part] = &[
 ];
 
 fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    if let (Some("--try"), Some(call)) = (args.next().as_deref(), args.next()) {
+        // A child of the seccomp part, which may not live to tell.
+        return seccomp::attempt(&call);
+    }
     let asked = match Asked::parse(std::env::args().skip(1)) {
         Ok(asked) => asked,
         Err(error) => return refuse(&error),

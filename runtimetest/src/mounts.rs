@@ -214,6 +214,12 @@ fn data(config: &Config, pair: &Pair, entry: &Entry, report: &mut Report) {
     if pair.mount.is_bind() || pair.mount.kind == "cgroup" {
         return;
     }
+    let label = &config.linux.mount_label;
+    if !label.is_empty() && entry.kind == "tmpfs" {
+        let got = entry.value("context").map(|got| got.trim_matches('"'));
+        let claim = format!("linux.mountLabel: {} has it as its context", pair.at);
+        report.equal(claim, Some(label.as_str()), got);
+    }
     let pairs: Vec<(&str, &str)> = pair
         .mount
         .options

@@ -1,6 +1,7 @@
 //! Scheduler: policy, niceness and priority.
 #![forbid(unsafe_code)]
 
+use crate::applet;
 use crate::config::Config;
 use crate::kernel::stat;
 use crate::report::Report;
@@ -49,5 +50,31 @@ pub fn check(config: &Config, report: &mut Report) {
         }
         // A deadline's parameters show nowhere: /proc/self/sched counts down what is left of them.
         _ => {}
+    }
+    // What a child inherits shows the one flag that nothing else does.
+    let resets = asked.flags.iter().any(|f| f == "SCHED_FLAG_RESET_ON_FORK");
+    let special = !matches!(
+        asked.policy.as_str(),
+        "SCHED_OTHER" | "SCHED_BATCH" | "SCHED_IDLE"
+    );
+    if special || (resets && asked.nice < 0) {
+        let claim = "process.scheduler.flags: a child's policy and niceness";
+        if let Some(child) = applet::output("cat", &["/proc/self/stat"]) {
+            let child = child.and_then(|line| {
+                let rest = line.rsplit_once(") ").map(|(_, rest)| rest.to_owned());
+                rest.ok_or(line)
+            });
+            let Some(rest) = report.seen(claim, "/proc/self/stat", child) else {
+                return;
+            };
+            // proc(5) counts from 1, and two fields are gone.
+            let field = |n: usize| rest.split(' ').nth(n - 3).map(str::to_owned);
+            let (policy, nice) = match resets {
+                true => (0, 0.max(stat.nice)),
+                false => (stat.policy.unwrap_or_default(), stat.nice),
+            };
+            let want = (Some(policy.to_string()), Some(nice.to_string()));
+            report.equal(claim, want, (field(41), field(19)));
+        }
     }
 }

@@ -1,133 +1,17 @@
 //! Seccomp: a filter is there, and it is felt.
 //!
-//! The list below is of calls that do nothing when given nonsense, and whose complaint then
-//! differs from a filter's. Nothing is tried whose refusal would kill.
+//! Harmless calls are made, and what they get is compared with what the profile says of them; those
+//! that a filter would end are made by a child, which is this program again.
 #![forbid(unsafe_code)]
 
-use crate::config::{Config, Seccomp};
+use crate::config::{Config, Rule, Seccomp};
 use crate::kernel::text;
 use crate::report::Report;
+use crate::syscalls::{ARGUED, Call, HARMLESS};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, renameat};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns, unshare};
-use nix::sys::inotify::{InitFlags, Inotify};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, mkdirat, mknodat};
-use nix::time::{ClockId, clock_settime};
-use nix::unistd::{self, LinkatFlags, Pid, UnlinkatFlags};
-
-/// A call that changes nothing, whether the kernel obeys or not.
-type Call = fn() -> Result<(), Errno>;
-
-/// The call's name, how to make it, and what the kernel itself may answer.
-const HARMLESS: &[(&str, Call, &[Errno])] = &[
-    ("getcwd", || unistd::getcwd().map(drop), &[Errno::ENOENT]),
-    (
-        "mkdirat",
-        || mkdirat(AT_FDCWD, "", Mode::empty()),
-        &[Errno::ENOENT],
-    ),
-    (
-        "mkdir",
-        || unistd::mkdir("", Mode::empty()),
-        &[Errno::ENOENT],
-    ),
-    (
-        "mknodat",
-        || mknodat(AT_FDCWD, "", SFlag::S_IFIFO, Mode::empty(), 0),
-        &[Errno::ENOENT],
-    ),
-    (
-        "symlinkat",
-        || unistd::symlinkat("x", AT_FDCWD, ""),
-        &[Errno::ENOENT],
-    ),
-    ("linkat", || link(), &[Errno::ENOENT]),
-    (
-        "unlinkat",
-        || unistd::unlinkat(AT_FDCWD, "", UnlinkatFlags::NoRemoveDir),
-        &[Errno::ENOENT],
-    ),
-    (
-        "renameat",
-        || renameat(AT_FDCWD, "", AT_FDCWD, ""),
-        &[Errno::ENOENT],
-    ),
-    (
-        "fchmodat",
-        || fchmodat(AT_FDCWD, "", Mode::empty(), FchmodatFlags::FollowSymlink),
-        &[Errno::ENOENT],
-    ),
-    ("chown", || unistd::chown("", None, None), &[Errno::ENOENT]),
-    ("truncate", || unistd::truncate("", 0), &[Errno::ENOENT]),
-    ("chroot", || unistd::chroot(""), &[Errno::ENOENT]),
-    (
-        "pivot_root",
-        || unistd::pivot_root("", ""),
-        &[Errno::ENOENT, Errno::EPERM],
-    ),
-    (
-        "mount",
-        || mount::<str, str, str, str>(None, "", None, MsFlags::empty(), None),
-        &[Errno::ENOENT],
-    ),
-    (
-        "umount2",
-        || umount2("", MntFlags::empty()),
-        &[Errno::ENOENT, Errno::EPERM],
-    ),
-    ("unshare", || unshare(CloneFlags::empty()), &[]),
-    (
-        "setns",
-        || setns(root()?, CloneFlags::empty()),
-        &[Errno::EINVAL],
-    ),
-    (
-        "sethostname",
-        || unistd::sethostname("x".repeat(65)),
-        &[Errno::EINVAL, Errno::EPERM],
-    ),
-    (
-        "clock_settime",
-        || clock_settime(ClockId::from_raw(99), nix::sys::time::TimeSpec::new(0, 0)),
-        &[Errno::EINVAL],
-    ),
-    (
-        "sched_setaffinity",
-        || sched_setaffinity(Pid::from_raw(0), &CpuSet::new()),
-        &[Errno::EINVAL],
-    ),
-    (
-        "sched_getaffinity",
-        || sched_getaffinity(Pid::from_raw(0)).map(drop),
-        &[Errno::EINVAL],
-    ),
-    (
-        "inotify_init1",
-        || Inotify::init(InitFlags::IN_CLOEXEC).map(drop),
-        &[Errno::EMFILE],
-    ),
-    (
-        "memfd_create",
-        || memfd_create("x", MFdFlags::MFD_CLOEXEC).map(drop),
-        &[Errno::EACCES],
-    ),
-    ("syncfs", || unistd::syncfs(root()?), &[]),
-    (
-        "pipe2",
-        || unistd::pipe2(OFlag::O_CLOEXEC).map(drop),
-        &[Errno::EMFILE],
-    ),
-];
-
-fn root() -> Result<std::os::fd::OwnedFd, Errno> {
-    nix::fcntl::open("/", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-fn link() -> Result<(), Errno> {
-    unistd::linkat(AT_FDCWD, "", AT_FDCWD, "", LinkatFlags::empty())
-}
+use serde_json::Value;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, Stdio};
 
 /// Judges `linux.seccomp`.
 pub fn check(config: &Config, report: &mut Report) {
@@ -161,94 +45,209 @@ pub fn check(config: &Config, report: &mut Report) {
             count > 0,
         );
     }
-    for (name, call, own) in HARMLESS {
-        let Some(verdict) = verdict(filter, name) else {
-            continue;
-        };
-        // An errno that the kernel would give anyway proves nothing.
-        if let Verdict::Refuse(errno) = verdict {
-            if !own.contains(&errno) {
-                let got = call().map_err(|errno| errno.to_string());
-                let claim = format!("linux.seccomp refuses {name} with the errno listed");
-                report.equal(claim, Err(errno.to_string()), got);
-            }
-            continue;
+    for (index, (name, args, call, own)) in all().enumerate() {
+        if let Some(verdict) = verdict(filter, name, args, config.asked.agent_errno) {
+            let claim = match args {
+                [] => name.to_owned(),
+                args => format!("{name} with {args:?}"),
+            };
+            judge(filter, &verdict, index, &claim, (call, own), report);
         }
-        let got = call();
-        let ok = got.is_ok() || got.is_err_and(|errno| own.contains(&errno));
-        let got = got.map_err(|errno| errno.to_string());
-        report.holds(
-            format!("linux.seccomp lets {name} pass"),
-            "the kernel's answer",
-            got,
-            ok,
-        );
     }
 }
 
-#[derive(Debug, PartialEq)]
+/// (name, arguments that are known, how to make it, what the kernel itself may answer)
+type Known = (&'static str, &'static [(u64, u64)], Call, &'static [Errno]);
+
+fn all() -> impl Iterator<Item = Known> {
+    let plain = HARMLESS.iter().map(|(name, call, own)| {
+        let none: &'static [(u64, u64)] = &[];
+        (*name, none, *call, *own)
+    });
+    plain.chain(ARGUED.iter().copied())
+}
+
+fn judge(
+    filter: &Seccomp,
+    verdict: &Verdict,
+    index: usize,
+    name: &str,
+    (call, own): (Call, &[Errno]),
+    report: &mut Report,
+) {
+    match verdict {
+        Verdict::Pass => {
+            let got = call();
+            let ok = got.is_ok() || got.is_err_and(|errno| own.contains(&errno));
+            let got = got.map_err(|errno| errno.to_string());
+            let claim = format!("linux.seccomp lets {name} pass");
+            report.holds(claim, "the kernel's answer", got, ok);
+        }
+        // An errno that the kernel would give anyway proves nothing.
+        Verdict::Refuse(errno) if own.contains(errno) => {}
+        Verdict::Refuse(errno) => {
+            let got = call().map_err(|errno| errno.to_string());
+            let claim = format!("linux.seccomp refuses {name} with the errno listed");
+            report.equal(claim, Err(errno.to_string()), got);
+        }
+        Verdict::End => {
+            // A filter that lets no child be made cannot be tried so.
+            let births = ["clone", "clone3", "vfork", "execve", "wait4", "waitid"];
+            let passes = |call| self::verdict(filter, call, &[], None) == Some(Verdict::Pass);
+            if births.into_iter().all(passes) {
+                let claim = format!("linux.seccomp ends who calls {name}");
+                let child = Command::new("/proc/self/exe")
+                    .args(["--try", &index.to_string()])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status();
+                let child = child.map(|status| status.signal());
+                let child = child.map_err(|error| error.to_string());
+                report.equal(claim, Ok(Some(nix::libc::SIGSYS)), child);
+            }
+        }
+    }
+}
+
+/// Makes one call, in a child that may not survive it.
+pub fn attempt(index: &str) -> ExitCode {
+    let known = index.parse().ok().and_then(|index| all().nth(index));
+    match known {
+        Some((_, _, call, _)) => match call() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        None => ExitCode::from(2),
+    }
+}
+
+#[derive(Debug, PartialEq, Clone)]
 enum Verdict {
     Pass,
     Refuse(Errno),
+    /// SIGSYS, by whichever of the actions that send it.
+    End,
 }
 
-/// What the filter says to a call whatever its arguments; nothing where that is not certain.
-fn verdict(filter: &Seccomp, name: &str) -> Option<Verdict> {
-    let mut rules = filter
-        .syscalls
-        .iter()
-        .filter(|rule| rule.names.iter().any(|n| n == name));
-    let (action, errno) = match rules.next() {
-        None => (filter.default_action.as_str(), filter.default_errno_ret),
-        // Several rules for a call, or one about arguments, need a judgement of their own.
-        Some(rule) if rule.args.is_empty() && rules.next().is_none() => {
-            (rule.action.as_str(), rule.errno_ret)
+/// What the filter says to a call of which these arguments are known; nothing where that is not
+/// certain.
+fn verdict(
+    filter: &Seccomp,
+    name: &str,
+    args: &[(u64, u64)],
+    agent: Option<i32>,
+) -> Option<Verdict> {
+    let mut said: Option<(&str, Option<i32>)> = None;
+    for rule in &filter.syscalls {
+        if rule.names.iter().any(|n| n == name) && applies(rule, args)? {
+            let this = (rule.action.as_str(), rule.errno_ret);
+            // Several that say different things need a judgement of their own.
+            if said.is_some_and(|said| said != this) {
+                return None;
+            }
+            said = Some(this);
         }
-        Some(_) => return None,
-    };
-    match action {
-        "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" => Some(Verdict::Pass),
-        "SCMP_ACT_ERRNO" => {
-            let errno = errno.map_or(Errno::EPERM, Errno::from_raw);
-            (errno != Errno::UnknownErrno).then_some(Verdict::Refuse(errno))
-        }
-        _ => None,
     }
+    let (action, errno) =
+        said.unwrap_or((filter.default_action.as_str(), filter.default_errno_ret));
+    let errno = match action {
+        "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" => return Some(Verdict::Pass),
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" | "SCMP_ACT_KILL_PROCESS" | "SCMP_ACT_TRAP" => {
+            return Some(Verdict::End);
+        }
+        "SCMP_ACT_ERRNO" => Errno::from_raw(errno.unwrap_or(nix::libc::EPERM)),
+        // seccomp(2): what a call gets that nobody traces.
+        "SCMP_ACT_TRACE" => Errno::ENOSYS,
+        "SCMP_ACT_NOTIFY" => Errno::from_raw(agent?),
+        _ => return None,
+    };
+    (errno != Errno::UnknownErrno).then_some(Verdict::Refuse(errno))
+}
+
+/// Whether all conditions of a rule hold; nothing if one is about an argument that is not known.
+fn applies(rule: &Rule, args: &[(u64, u64)]) -> Option<bool> {
+    let mut all = true;
+    for condition in &rule.args {
+        let number = |key: &str| condition.get(key).and_then(Value::as_u64);
+        let index = number("index")?;
+        let (_, got) = args.iter().find(|(known, _)| *known == index)?;
+        let value = number("value")?;
+        all &= match condition.get("op")?.as_str()? {
+            "SCMP_CMP_EQ" => *got == value,
+            "SCMP_CMP_NE" => *got != value,
+            "SCMP_CMP_LT" => *got < value,
+            "SCMP_CMP_LE" => *got <= value,
+            "SCMP_CMP_GT" => *got > value,
+            "SCMP_CMP_GE" => *got >= value,
+            "SCMP_CMP_MASKED_EQ" => got & value == number("valueTwo")?,
+            _ => return None,
+        };
+    }
+    Some(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Rule;
+    use serde_json::json;
 
-    #[test]
-    fn only_certain_verdicts_count() {
-        let rule = |name: &str, action: &str, args: usize| Rule {
+    fn rule(name: &str, action: &str, args: Value) -> Rule {
+        Rule {
             names: vec![name.to_owned()],
             action: action.to_owned(),
             errno_ret: None,
-            args: vec![serde_json::Value::Null; args],
-        };
-        let filter = Seccomp {
+            args: args.as_array().cloned().unwrap_or_default(),
+        }
+    }
+
+    fn filter(rules: Vec<Rule>) -> Seccomp {
+        Seccomp {
             default_action: "SCMP_ACT_ERRNO".to_owned(),
             default_errno_ret: Some(38),
-            syscalls: vec![
-                rule("getcwd", "SCMP_ACT_ALLOW", 0),
-                rule("mount", "SCMP_ACT_ERRNO", 0),
-                rule("chroot", "SCMP_ACT_ALLOW", 1),
-                rule("unshare", "SCMP_ACT_KILL", 0),
-            ],
-        };
-        assert_eq!(verdict(&filter, "getcwd"), Some(Verdict::Pass));
-        assert_eq!(
-            verdict(&filter, "mount"),
-            Some(Verdict::Refuse(Errno::EPERM))
-        );
-        assert_eq!(
-            verdict(&filter, "setns"),
-            Some(Verdict::Refuse(Errno::ENOSYS))
-        );
-        assert_eq!(verdict(&filter, "chroot"), None);
-        assert_eq!(verdict(&filter, "unshare"), None);
+            syscalls: rules,
+        }
+    }
+
+    #[test]
+    fn only_certain_verdicts_count() {
+        let none = || json!([]);
+        let filter = filter(vec![
+            rule("getcwd", "SCMP_ACT_ALLOW", none()),
+            rule("mount", "SCMP_ACT_ERRNO", none()),
+            rule("chroot", "SCMP_ACT_ALLOW", json!([{"index": 0}])),
+            rule("unshare", "SCMP_ACT_KILL", none()),
+            rule("kill", "SCMP_ACT_NOTIFY", none()),
+            rule("pipe2", "SCMP_ACT_ALLOW", none()),
+            rule("pipe2", "SCMP_ACT_LOG", none()),
+        ]);
+        let verdict = |name| verdict(&filter, name, &[], None);
+        assert_eq!(verdict("getcwd"), Some(Verdict::Pass));
+        assert_eq!(verdict("mount"), Some(Verdict::Refuse(Errno::EPERM)));
+        assert_eq!(verdict("setns"), Some(Verdict::Refuse(Errno::ENOSYS)));
+        assert_eq!(verdict("unshare"), Some(Verdict::End));
+        for uncertain in ["chroot", "kill", "pipe2"] {
+            assert_eq!(verdict(uncertain), None, "{uncertain}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_tried_on_the_arguments_known() {
+        let one = |op: &str, value: u64| json!([{"index": 1, "value": value, "op": op}]);
+        for (op, value, want) in [
+            ("SCMP_CMP_EQ", 9, true),
+            ("SCMP_CMP_NE", 9, false),
+            ("SCMP_CMP_LT", 10, true),
+            ("SCMP_CMP_GE", 10, false),
+        ] {
+            let rule = rule("kill", "SCMP_ACT_ALLOW", one(op, value));
+            assert_eq!(applies(&rule, &[(1, 9)]), Some(want), "{op}");
+            assert_eq!(applies(&rule, &[(0, 9)]), None);
+        }
+        let masked = json!([{"index": 1, "value": 8, "valueTwo": 8, "op": "SCMP_CMP_MASKED_EQ"}]);
+        let filter = filter(vec![rule("kill", "SCMP_ACT_TRACE", masked)]);
+        let of = |signal| verdict(&filter, "kill", &[(1, signal)], None);
+        assert_eq!(of(9), Some(Verdict::Refuse(Errno::ENOSYS)));
+        assert_eq!(of(1), Some(Verdict::Refuse(Errno::from_raw(38))));
     }
 }
