@@ -21,7 +21,7 @@ pub fn check(config: &Config, report: &mut Report) {
     let got = status
         .lines()
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    report.equal(claim, cpus(want), got.and_then(|got| cpus(got)));
+    report.equal(claim, cpus(want), got.and_then(cpus));
 }
 
 /// `0-3,7` as numbers.

@@ -7,7 +7,7 @@
 use crate::config::{Config, Rule, Seccomp};
 use crate::kernel::text;
 use crate::report::Report;
-use crate::syscalls::{ARGUED, Call, HARMLESS};
+use crate::syscalls::{ARGUED, Call, HARMLESS, Known};
 use nix::errno::Errno;
 use serde_json::Value;
 use std::os::unix::process::ExitStatusExt;
@@ -55,9 +55,6 @@ pub fn check(config: &Config, report: &mut Report) {
         }
     }
 }
-
-/// (name, arguments that are known, how to make it, what the kernel itself may answer)
-type Known = (&'static str, &'static [(u64, u64)], Call, &'static [Errno]);
 
 fn all() -> impl Iterator<Item = Known> {
     let plain = HARMLESS.iter().map(|(name, call, own)| {

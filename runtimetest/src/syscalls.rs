@@ -17,6 +17,9 @@ use nix::unistd::{self, LinkatFlags, Pid, UnlinkatFlags};
 /// A call that changes nothing, whether the kernel obeys or not.
 pub type Call = fn() -> Result<(), Errno>;
 
+/// (name, arguments that are known, how to make it, what the kernel itself may answer)
+pub type Known = (&'static str, &'static [(u64, u64)], Call, &'static [Errno]);
+
 /// The call's name, how to make it, and what the kernel itself may answer.
 pub const HARMLESS: &[(&str, Call, &[Errno])] = &[
     ("getcwd", || unistd::getcwd().map(drop), &[Errno::ENOENT]),
@@ -119,7 +122,7 @@ pub const HARMLESS: &[(&str, Call, &[Errno])] = &[
 ];
 
 /// The same with the arguments that are known: (index, value).
-pub const ARGUED: &[(&str, &[(u64, u64)], Call, &[Errno])] = &[
+pub const ARGUED: &[Known] = &[
     ("unshare", &[(0, 0)], || unshare(CloneFlags::empty()), &[]),
     (
         "umount2",
