@@ -1,17 +1,12 @@
 //! User and group id mappings.
 #![forbid(unsafe_code)]
 
-use crate::bundle::Bundle;
-use crate::case::{Need, Result};
+use crate::case::Result;
 use crate::kernel::status_line;
-use crate::lab::{Lab, Output};
-use crate::scene::own_mounts;
+use crate::lab::Lab;
 use crate::{cases, check, same};
-use nix::mount::{MsFlags, mount};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 cases! {
     id_maps_are_the_configs: [Userns],
@@ -24,8 +19,6 @@ cases! {
     additional_groups_work_in_a_user_namespace: [Userns],
     mounts_work_in_a_user_namespace: [Userns],
     exec_enters_the_user_namespace: [Userns],
-    rootless_maps_several_ids_by_newuidmap: [Userns, Tool("newuidmap")],
-    rootless_refuses_ids_that_are_not_its_own: [Userns, Tool("newuidmap")],
 }
 
 fn id_maps_are_the_configs(lab: &Lab) -> Result {
@@ -175,105 +168,5 @@ fn exec_enters_the_user_namespace(lab: &Lab) -> Result {
         .out;
     let its = crate::kernel::namespace(pid, "user")?;
     same!("namespace", link.trim(), its.to_string_lossy());
-    Ok(())
-}
-
-/// Runs a bundle as user 1000, whose ids in /etc/subuid and /etc/subgid are those of `subids`.
-fn rootless(lab: &Lab, bundle: &Bundle, subids: &str) -> Result<Output> {
-    own_mounts(MsFlags::MS_PRIVATE)?;
-    let home = lab.directory("home")?;
-    let user = "1000:x:1000:1000::/:/bin/sh\n";
-    for (at, text) in [
-        ("/etc/passwd", format!("root:x:0:0::/:/bin/sh\n{user}")),
-        ("/etc/subuid", subids.to_owned()),
-        ("/etc/subgid", subids.to_owned()),
-    ] {
-        let file = lab.file(&at.replace('/', "-"), &text)?;
-        mount(
-            Some(&file),
-            at,
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        )?;
-    }
-    bundle.save()?;
-    let runtime = home.join("runtime");
-    std::fs::copy(&lab.runtime, &runtime)?;
-    // Not the bundle: its files are links that other cases share.
-    let mut ours = Command::new("chown");
-    ours.args(["-R", "1000:1000"]).arg(&home);
-    check!(ours.status()?.success(), "chown");
-    // The way to our directory is closed to others.
-    mount(
-        Some("tmpfs"),
-        "/mnt",
-        Some("tmpfs"),
-        MsFlags::empty(),
-        None::<&str>,
-    )?;
-    for (from, to) in [(&bundle.dir, "/mnt/bundle"), (&home, "/mnt/home")] {
-        std::fs::create_dir(to)?;
-        mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    }
-    let mut command = Command::new("/mnt/home/runtime");
-    command
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("XDG_RUNTIME_DIR", "/mnt/home")
-        .args([
-            "--root",
-            "/mnt/home/state",
-            "run",
-            "-b",
-            "/mnt/bundle",
-            &lab.id(),
-        ])
-        .stdin(lab.null()?)
-        .uid(1000)
-        .gid(1000)
-        .current_dir("/mnt/home");
-    lab.finish(&mut command)
-}
-
-fn rootless_bundle(lab: &Lab) -> Result<Bundle> {
-    let mut bundle = lab.script("cat /proc/self/uid_map /proc/self/gid_map; id -u; id -G")?;
-    let map = json!([
-        {"containerID": 0, "hostID": 1000, "size": 1},
-        {"containerID": 1, "hostID": 200_000, "size": 1000}
-    ]);
-    bundle
-        .namespace("user", None)?
-        .set("/linux/uidMappings", map.clone())?
-        .set("/linux/gidMappings", map)?
-        .unset("/linux/resources")?
-        .set(
-            "/process/user",
-            json!({"uid": 7, "gid": 8, "additionalGids": [9]}),
-        )?;
-    Ok(bundle)
-}
-
-fn rootless_maps_several_ids_by_newuidmap(lab: &Lab) -> Result {
-    let bundle = rootless_bundle(lab)?;
-    let told = rootless(lab, &bundle, "1000:200000:65536\n")?.ok()?.out;
-    let words: Vec<&str> = told.split_whitespace().collect();
-    let map = ["0", "1000", "1", "1", "200000", "1000"];
-    same!("uid_map", words.get(..6), Some(&map[..]));
-    same!("gid_map", words.get(6..12), Some(&map[..]));
-    same!(
-        "uid and groups",
-        words.get(12..),
-        Some(&["7", "8", "9"][..])
-    );
-    Ok(())
-}
-
-fn rootless_refuses_ids_that_are_not_its_own(lab: &Lab) -> Result {
-    let bundle = rootless_bundle(lab)?;
-    let output = rootless(lab, &bundle, "1000:900000:65536\n")?.refused("ids of others")?;
-    if Need::Creel.lack(&lab.runtime).is_none() {
-        check!(output.err.contains("linux.uidMappings"), "{}", output.err);
-    }
     Ok(())
 }

@@ -73,6 +73,12 @@ impl Limits {
             limits.memory(mode, memory)?;
         }
         if let Some(io) = &resources.block_io {
+            let is_empty = |device: &WeightDevice| device.weight.or(device.leaf_weight).is_none();
+            if let Some(index) = io.weight_device.iter().position(is_empty) {
+                // config-linux.md: "You MUST specify at least one of weight or leafWeight".
+                let why = "neither weight nor leafWeight is given";
+                return Err(refuse(&format!("blockIO.weightDevice[{index}]"), why));
+            }
             limits.block_io(mode, io);
         }
         if let Some(cpu) = &resources.cpu {
@@ -91,6 +97,11 @@ impl Limits {
         }
         limits.hugepages(mode, resources)?;
         for (device, limit) in &resources.rdma {
+            if limit.hca_handles.or(limit.hca_objects).is_none() {
+                // config-linux.md: "You MUST specify at least one of the hcaHandles or hcaObjects".
+                let why = "neither hcaHandles nor hcaObjects is given";
+                return Err(refuse(&format!("rdma.{device}"), why));
+            }
             let mut value = device.clone();
             for (key, count) in [
                 ("hca_handle", limit.hca_handles),

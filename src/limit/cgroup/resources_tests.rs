@@ -316,3 +316,19 @@ fn order_and_absence_are_forgiven_only_where_they_may_be() {
         .collect();
     assert_eq!(early.len(), 1);
 }
+
+#[test]
+fn an_entry_without_a_limit_is_refused() {
+    for (json, field) in [
+        (
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":0},{"major":8,"minor":1}]}}"#,
+            "linux.resources.blockIO.weightDevice[1]",
+        ),
+        (r#"{"rdma":{"mlx5":{}}}"#, "linux.resources.rdma.mlx5"),
+    ] {
+        for mode in [Mode::V1, Mode::V2] {
+            let error = refused(mode, json);
+            assert!(error.contains(field), "{error}");
+        }
+    }
+}
