@@ -39,7 +39,7 @@ fn go(container: &Container, request: &ExecRequest) -> Result<i32> {
     let init = running_init(container, request)?;
     let bytes = container.dir().config()?.unwrap_or_default();
     let config: Config = parse(&bytes, "config.json")?;
-    let process = asked_process(state, &config, request)?;
+    let process = asked_process(state, &config, &bytes, request)?;
     let host = Host::new();
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(&process, &config, None, wishes, &host, &mut warnings)?;
@@ -95,7 +95,12 @@ fn running_init(container: &Container, request: &ExecRequest) -> Result<OwnedFd>
     init.doing(Doing::FindContainer).on(container.id())
 }
 
-fn asked_process(state: &State, config: &Config, request: &ExecRequest) -> Result<Process> {
+fn asked_process(
+    state: &State,
+    config: &Config,
+    kept: &[u8],
+    request: &ExecRequest,
+) -> Result<Process> {
     if let Some(path) = &request.process {
         let bytes = std::fs::read(path)
             .doing(Doing::ReadConfig)
@@ -109,6 +114,7 @@ fn asked_process(state: &State, config: &Config, request: &ExecRequest) -> Resul
     // As runc: what the bundle says today, where it can still be read.
     let today = std::fs::read(state.bundle.join("config.json")).ok();
     let today: Option<Config> = today
+        .filter(|bytes| bytes != kept)
         .map(|bytes| parse(&bytes, "config.json"))
         .transpose()?;
     let process = today

@@ -3,7 +3,7 @@
 
 use super::idmap::IdMapping;
 use super::options::{Options, propagation};
-use super::{Leaf, Root, c_string, copyup, file_type};
+use super::{Leaf, Root, below, c_string, copyup, file_type};
 use crate::bundle::config::{Config, Mount as Asked};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::sys::mount::{self, ATTR_RDONLY, Context, MountAttr};
@@ -339,7 +339,7 @@ impl Mount {
             return Ok(found);
         }
         let target = self.explain(Doing::MakeTarget, root.make(&self.destination, leaf))?;
-        if !self.destination.starts_with("/proc")
+        if below(&self.destination, "/proc").is_none()
             && self.explain(Doing::OpenTarget, root.is_in_proc(&target))?
         {
             // A link of the image's leads to what `check_proc` would have refused.

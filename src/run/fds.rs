@@ -70,12 +70,11 @@ impl PassedFds {
 
     /// Keeps whatever else the caller left open from hooks and other children.
     pub(crate) fn guard_rest(&self) -> Result<()> {
-        fd::close_from(self.end(), false).doing(Doing::CloseFds)
+        fd::mark_from(self.end()).doing(Doing::CloseFds)
     }
 
-    /// Lets exactly these cross execve, and marks every other for closing.
+    /// Lets exactly these cross execve: what else is open by then is ours, and close-on-exec.
     pub(crate) fn mark(&self) -> Result<()> {
-        fd::close_from(self.end(), false).doing(Doing::CloseFds)?;
         for number in 3..3 + self.count {
             fd::keep_across_exec(number)
                 .doing(Doing::PreserveFds)

@@ -36,7 +36,7 @@ impl Guard {
             Cloned::Child => {
                 // Nothing may seem open because of us: neither the container's terminal nor a pipe.
                 let mut keep = [tty, end.as_fd()].map(|fd| fd.as_raw_fd().cast_unsigned());
-                let alone = fd::close_all_but(0, &mut keep);
+                let alone = fd::close_all_but(0, &mut keep, false);
                 let told = alone.and_then(|()| read(&end, &mut [0]));
                 if told == Ok(0) {
                     // Every signal is blocked, so not even from the background does this stop us.

@@ -61,6 +61,11 @@ impl Proxy {
         // By the descriptor: an address holds 108 bytes, a state root's path may be longer.
         let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
         let bound = || {
+            // That of a `start` that was killed.
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let socket = UnixDatagram::bind(&path)?;
             // Whoever the container's user is.
             set_permissions(&path, Permissions::from_mode(0o777))?;

@@ -106,7 +106,7 @@ fn become_program(
             .flat_map(|gate| [gate.exec.as_fd(), gate.outcome.as_fd()]),
     );
     keep.extend(console.iter().flat_map(Console::fds));
-    close_all_but(process, &keep)?;
+    close_all_but(process, &keep, false)?;
     // Before a filter that may know no getcwd(2).
     let there = process.program.enter_cwd(false)?;
     if process.no_new_privileges {
@@ -142,7 +142,7 @@ fn become_program(
         // The end of file tells `create` that all went well.
         drop(channel.take());
         // No descriptor of the host's stays open while we wait (CVE-2024-21626, CVE-2016-9962).
-        close_all_but(process, &[gate.exec.as_fd(), gate.outcome.as_fd()])?;
+        close_all_but(process, &[gate.exec.as_fd(), gate.outcome.as_fd()], true)?;
         signal::end_politely().doing(Doing::AwaitStart)?;
         await_start(gate)?;
     }
@@ -154,7 +154,7 @@ fn become_program(
         (None, Some(channel)) => channel.as_fd(),
         (None, None) => return Err(Error::rule(Doing::Talk, "nobody to report to")),
     };
-    close_all_but(process, &[report])?;
+    close_all_but(process, &[report], true)?;
     if last {
         load(seccomp, None)?;
     }
@@ -186,10 +186,10 @@ fn await_start(gate: &Gate) -> Result<()> {
 }
 
 /// Closes for real all that neither the program gets nor we need. What is left is close-on-exec.
-fn close_all_but(process: &ProcessPlan, keep: &[BorrowedFd<'_>]) -> Result<()> {
+fn close_all_but(process: &ProcessPlan, keep: &[BorrowedFd<'_>], again: bool) -> Result<()> {
     let mut keep: Vec<u32> = keep
         .iter()
         .map(|fd| fd.as_raw_fd().cast_unsigned())
         .collect();
-    fd::close_all_but(process.fds.end(), &mut keep).doing(Doing::CloseFds)
+    fd::close_all_but(process.fds.end(), &mut keep, again).doing(Doing::CloseFds)
 }

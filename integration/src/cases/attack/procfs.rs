@@ -82,13 +82,16 @@ fn attack_16884_a_volume_over_proc_by_a_symlink(lab: &Lab) -> Result {
         ("/proc/sys", "/mnt"),
         ("/proc/1", "/mnt"),
         ("/", "/mnt/proc"),
+        ("/proc", "/procx"),
+        ("/proc/sys/kernel", "/proc-data"),
     ] {
         let mut bundle = host.lab.bundle()?;
-        plant(&bundle, "mnt", link)?;
+        let planted = at.split('/').nth(1).unwrap_or_default();
+        plant(&bundle, planted, link)?;
         bundle.mount("bind", &source, at, &["bind"])?;
         host.lab
             .run(&bundle)?
-            .refused(&format!("{at} where /mnt is {link}"))?;
+            .refused(&format!("{at} where /{planted} is {link}"))?;
     }
     host.unharmed()
 }
