@@ -9,6 +9,7 @@ use crate::host::in_user_namespace;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::write;
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
 impl Cgroup {
@@ -16,19 +17,24 @@ impl Cgroup {
     pub(crate) fn apply_limits(&self, plan: &CgroupPlan) -> Result<()> {
         self.check_usage(&plan.limits)?;
         let there = matches!(plan.spot, Spot::There);
-        let Self::Systemd(unit) = self else {
-            return self.write_limits(&plan.limits.writes, there);
+        let mut writes = Cow::Borrowed(&*plan.limits.writes);
+        let unit = match self {
+            Self::Systemd(unit) if there => {
+                systemd::round(writes.to_mut());
+                Some(unit)
+            }
+            _ => None,
         };
-        if !there {
-            return unit.files().write_limits(&plan.limits.writes, there);
+        let mut before = self.files().write_limits(&writes, there)?;
+        if let Some(unit) = unit {
+            // Last: what the kernel refuses must not stay with systemd, which writes files itself.
+            unit.update(&writes)?;
         }
-        let mut writes = plan.limits.writes.clone();
-        systemd::round(&mut writes);
-        unit.update(&writes)?;
-        unit.files().write_limits(&writes, there)
+        before.0.clear();
+        Ok(())
     }
 
-    fn write_limits(&self, writes: &[Write], there: bool) -> Result<()> {
+    fn write_limits<'a>(&'a self, writes: &'a [Write], there: bool) -> Result<Before<'a>> {
         let written = matches!(self, Self::V1(groups) if groups.fresh) && !there;
         let mut later = Vec::new();
         // A container that lives gets all of an update or nothing; a new one is not kept anyway.
@@ -49,8 +55,7 @@ impl Cgroup {
                 write_again(dir, write)?;
             }
         }
-        before.0.clear();
-        Ok(())
+        Ok(before)
     }
 
     /// Puts the device rules in force. Not while init makes its devices: on v1 rules are replaced

@@ -33,6 +33,7 @@ crate::cases! {
     update_changes_properties_and_files,
     an_update_outlives_a_daemon_reload,
     an_update_without_a_bus_changes_nothing: [Creel],
+    a_refused_update_changes_nothing: [Creel],
     limits_outlive_a_daemon_reload,
     device_rules_outlive_a_daemon_reload,
     devices_allowed_but_one_outlive_a_daemon_reload: [Creel],
@@ -437,6 +438,20 @@ fn an_update_outlives_a_daemon_reload(lab: &Lab) -> Result {
 fn an_update_without_a_bus_changes_nothing(lab: &Lab) -> Result {
     let (container, scope) = sleeping(lab, limits())?;
     life::deaf(lab, &["update", "--pids-limit", "23", &container.id])?.refused("no bus")?;
+    written(&scope)
+}
+
+fn a_refused_update_changes_nothing(lab: &Lab) -> Result {
+    let (container, scope) = sleeping(lab, limits())?;
+    // systemd takes such a cpu, the kernel does not.
+    let flags = [
+        "--memory=50331648",
+        "--memory-swap=50331648",
+        "--cpuset-cpus=1000",
+    ];
+    let output = container.call("update", &flags, &[])?.refused("a cpu")?;
+    check!(output.err.contains("cpuset.cpus"), "{}", output.err);
+    scope.has(SHOWN)?;
     written(&scope)
 }
 
