@@ -97,7 +97,10 @@ pub(super) fn of(writes: &[Write]) -> Vec<Property> {
     for write in writes {
         let value = write.value.trim();
         if let Some((_, name, since)) = NUMBERS.iter().find(|(file, ..)| *file == write.file) {
-            found.extend(amount(value).map(|value| Property::number(*name, value).since(*since)));
+            // systemd refuses to allow no task at all.
+            let least = u64::from(*name == "TasksMax");
+            let value = amount(value).map(|value| value.max(least));
+            found.extend(value.map(|value| Property::number(*name, value).since(*since)));
             continue;
         }
         match &*write.file {

@@ -59,6 +59,7 @@ fn limits_become_properties() {
         ),
         (252, r#"{"pids":{"limit":7}}"#, &["TasksMax=7"]),
         (252, r#"{"pids":{"limit":0}}"#, &["TasksMax=1"]),
+        (252, r#"{"unified":{"pids.max":"0"}}"#, &["TasksMax=1"]),
         (252, r#"{"pids":{"limit":-1}}"#, &["TasksMax=infinity"]),
         (252, r#"{"cpu":{"shares":1024}}"#, &["CPUWeight=100"]),
         (252, r#"{"cpu":{"idle":1}}"#, &["CPUWeight=0"]),
