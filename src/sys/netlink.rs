@@ -5,7 +5,7 @@
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recvfrom, send, socket,
 };
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -172,9 +172,11 @@ impl Netlink {
         let mut whole = true;
         let mut buffer = vec![0u8; 32 * 1024];
         loop {
-            let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                result => result?,
+            let length = match recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer) {
+                // Any process may send to this socket; the kernel is 0.
+                Ok((length, Some(sender))) if sender.pid() == 0 => length,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
             };
             let mut rest = buffer.get(..length).unwrap_or_default();
             while let Some((message, next)) = split(rest) {
