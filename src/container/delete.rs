@@ -150,6 +150,10 @@ impl Container {
     fn release_cgroup(&self) -> Result<()> {
         let group = Cgroup::open(&self.state().creel.cgroup)?;
         if self.state().pid == 0 {
+            // A scope of this name may be another's too; one around our dead init ends by itself.
+            if self.state().creel.cgroup.paths().next().is_none() {
+                return Ok(());
+            }
             // `create` was killed before it had an init to show: one that was on its way dies with
             // it. Whatever stays is not ours; the cgroup may be another container's.
             let end = Instant::now() + PATIENCE;
