@@ -47,6 +47,8 @@ pub struct Record {
 #[derive(Debug)]
 pub(crate) struct Rdt {
     record: Record,
+    /// Whether the directory of the class of service was not there.
+    fresh: bool,
     keep: bool,
 }
 
@@ -141,18 +143,19 @@ impl RdtPlan {
                 monitor: None,
                 ..record.clone()
             },
+            fresh: false,
             keep: false,
         };
-        let existed = match fs::create_dir(&record.group) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => true,
+        rdt.fresh = match fs::create_dir(&record.group) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
             result => {
                 record.explain(result, &record.group)?;
-                false
+                true
             }
         };
         // Whoever names a class of service manages it.
-        rdt.record.made = !existed && !self.is_named;
-        if self.is_named && existed {
+        rdt.record.made = rdt.fresh && !self.is_named;
+        if self.is_named && !rdt.fresh {
             self.compare()?;
         }
         if !self.schemata.is_empty() {
@@ -205,6 +208,7 @@ impl Rdt {
 
 impl Drop for Rdt {
     fn drop(&mut self) {
+        self.record.made = self.fresh;
         if !self.keep
             && let Err(error) = self.record.remove()
         {

@@ -152,13 +152,23 @@ fn a_named_clos_without_schema_must_exist_and_stays() {
 }
 
 #[test]
-fn a_named_clos_with_a_schema_is_made_and_stays() {
+fn a_named_clos_with_a_schema_is_made_and_stays_with_the_container() {
     let tree = Tree::new();
     let plan = tree
         .plan(r#"{"closID":"gold","schemata":["L3:0=1f"]}"#)
         .unwrap();
-    drop(plan.make().unwrap());
+    let mut rdt = plan.make().unwrap();
+    rdt.keep();
+    rdt.record().remove().unwrap();
+    drop(rdt);
     assert_eq!(tree.read("gold/schemata"), "L3:0=1f\n");
+    tree.let_go("gold");
+    fs::remove_dir(tree.0.join("gold")).unwrap();
+    // Of a container that came to nothing, nothing is left.
+    let rdt = plan.make().unwrap();
+    tree.let_go("gold");
+    drop(rdt);
+    assert!(!tree.exists("gold"));
 }
 
 #[test]
