@@ -27,10 +27,9 @@ pub(super) const COMMAND: Entry = Entry::new::<UpdateArgs>(
         if memory.is_some_and(|memory| memory.kernel.or(memory.kernel_tcp).is_some()) {
             log::warning(&"Kernel memory settings are ignored and will be removed");
         }
-        // First: what the host lacks is told before anything is changed.
-        let schema = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-        container.update_rdt(&schema(&said.l3_cache_schema), &schema(&said.mem_bw_schema))?;
-        container.update(&resources).map(|()| 0)
+        let schema = |text: Option<String>| text.unwrap_or_default();
+        let (l3, bandwidth) = (schema(said.l3_cache_schema), schema(said.mem_bw_schema));
+        container.update(&resources, &l3, &bandwidth).map(|()| 0)
     },
 );
 

@@ -16,33 +16,37 @@ impl Container {
     /// Of the rest, what belongs to a limit asked for is set to its last value again. What is then
     /// in force is kept for the next update. If the kernel refuses one limit, none is changed.
     ///
+    /// `l3` and `bandwidth` are its share of caches and of memory bandwidth, in resctrl's words;
+    /// what is empty stays. They are set last.
+    ///
     /// # Errors
-    /// The container is not running, or a limit is wrong or refused.
-    pub fn update(&self, asked: &Resources) -> Result<()> {
+    /// The container is not running, a limit is wrong or refused, or the host or the container has
+    /// no such share.
+    pub fn update(&self, asked: &Resources, l3: &str, bandwidth: &str) -> Result<()> {
+        // First: what the host lacks is told before anything is changed.
+        let schema = self.schema(l3, bandwidth).on(self.id())?;
         let _lock = self.dir().lock()?;
         if self.current_status()? == Status::Stopped {
             return Err(Error::rule(Doing::Update, "container not running").on(self.id()));
         }
-        self.set(asked).within(Doing::Update).on(self.id())
+        self.set(asked).within(Doing::Update).on(self.id())?;
+        match &self.state().creel.rdt {
+            Some(rdt) if !schema.is_empty() => rdt.set(&schema).on(self.id()),
+            _ => Ok(()),
+        }
     }
 
-    /// Changes its share of caches and of memory bandwidth, in resctrl's words; what is empty stays.
-    ///
-    /// # Errors
-    /// The host has no such control, the container has no group of its own there, or the kernel
-    /// refuses a value.
-    pub fn update_rdt(&self, l3: &str, bandwidth: &str) -> Result<()> {
+    fn schema(&self, l3: &str, bandwidth: &str) -> Result<String> {
         match &self.state().creel.rdt {
-            None if l3.is_empty() && bandwidth.is_empty() => Ok(()),
+            None if l3.is_empty() && bandwidth.is_empty() => Ok(String::new()),
             None if Path::new("/sys/fs/resctrl/info").exists() => {
                 let why = "updating a non-existent Intel RDT configuration is not supported";
                 Err(Error::rule(Doing::Update, why))
             }
             // Without a group it says what the host lacks.
-            None => Record::default().update(l3, bandwidth),
-            Some(rdt) => rdt.update(l3, bandwidth),
+            None => Record::default().schema(l3, bandwidth),
+            Some(rdt) => rdt.schema(l3, bandwidth),
         }
-        .on(self.id())
     }
 
     fn set(&self, asked: &Resources) -> Result<()> {

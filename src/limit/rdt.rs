@@ -243,12 +243,12 @@ impl Record {
         Ok(())
     }
 
-    /// Changes the limits of a running container, as `update --l3-cache-schema --mem-bw-schema`
-    /// asks; what is empty stays.
+    /// What `update --l3-cache-schema --mem-bw-schema` asks, for [`set`](Self::set); what is empty
+    /// stays.
     ///
     /// # Errors
-    /// The host has no such control, or the kernel refuses a value.
-    pub fn update(&self, l3: &str, bandwidth: &str) -> Result<()> {
+    /// The host has no such control.
+    pub(crate) fn schema(&self, l3: &str, bandwidth: &str) -> Result<String> {
         let mut text = String::new();
         for (schema, kind, why) in [
             (l3, "L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
@@ -267,9 +267,14 @@ impl Record {
             text.push_str(schema);
             text.push('\n');
         }
-        if text.is_empty() {
-            return Ok(());
-        }
+        Ok(text)
+    }
+
+    /// Changes the limits of a running container.
+    ///
+    /// # Errors
+    /// The kernel refuses a value.
+    pub(crate) fn set(&self, text: &str) -> Result<()> {
         let file = self.group.join("schemata");
         self.explain(fs::write(&file, text), &file)
     }

@@ -276,10 +276,11 @@ fn limits_are_changed_and_measured() {
     assert_eq!(stats.cmt_stats.unwrap()[0].llc_occupancy, 4096);
     assert_eq!(stats.mbm_stats.unwrap()[0].mbm_total_bytes, 70);
     assert_eq!(stats.l3_cache_info.unwrap().cbm_mask, "7ff");
-    record.update("L3:0=f", "").unwrap();
+    let asked = record.schema("L3:0=f", "").unwrap();
+    record.set(&asked).unwrap();
     assert_eq!(tree.read("gold/schemata"), "L3:0=f\n");
-    record.update("", "").unwrap();
+    assert_eq!(record.schema("", "").unwrap(), "");
     fs::remove_dir_all(tree.0.join("info/MB")).unwrap();
-    assert!(record.update("", "MB:0=10").is_err());
+    assert!(record.schema("", "MB:0=10").is_err());
     fs::remove_dir_all(tree.0.join("gold/mon_groups/web")).unwrap();
 }
