@@ -4,6 +4,7 @@
 use super::namespaces::{Namespaces, USER};
 use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Explain, Result};
+use crate::sys::signal::reset_in;
 use nix::unistd::{Gid, Uid, geteuid};
 use oci_spec::runtime::LinuxIdMapping;
 use std::fmt::Write as _;
@@ -180,10 +181,12 @@ fn run(program: &str, pid: i32, map: &[[u32; 3]]) -> Result<()> {
     let Some(path) = path.iter().find(|path| path.exists()) else {
         return fail("not installed".to_owned());
     };
-    let output = Command::new(path)
+    let mut command = Command::new(path);
+    command
         .arg(pid.to_string())
         .args(map.iter().flatten().map(u32::to_string))
-        .stdin(Stdio::null())
+        .stdin(Stdio::null());
+    let output = reset_in(&mut command)
         .output()
         .doing(Doing::MapIds)
         .on(program)?;

@@ -4,6 +4,8 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// Gives a signal its default effect, whatever our caller made of it.
 pub(crate) fn restore_default(signal: i32) -> nix::Result<()> {
@@ -42,6 +44,13 @@ pub(crate) fn reset() -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
+/// Lets a helper start like that, though we block every signal while we are in the foreground:
+/// whoever waits for SIGCHLD would wait for ever.
+pub(crate) fn reset_in(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and execve `reset` makes system calls only, and allocates nothing.
+    unsafe { command.pre_exec(|| Ok(reset()?)) }
+}
+
 extern "C" fn end(signal: libc::c_int) {
     // SAFETY: _exit is async-signal-safe (signal-safety(7)).
     unsafe { libc::_exit(128 + signal) }
@@ -63,10 +72,20 @@ pub(crate) fn end_politely() -> nix::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     #[test]
     fn a_signal_can_be_restored_but_not_an_unchangeable_one() {
         assert_eq!(restore_default(libc::SIGUSR2), Ok(()));
         assert_eq!(restore_default(libc::SIGKILL), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn signals_that_the_runtime_blocks_reach_a_helper() {
+        SigSet::all().thread_block().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "kill -TERM $$; exit 0"]);
+        let status = reset_in(&mut command).status().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGTERM));
     }
 }

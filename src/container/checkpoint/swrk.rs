@@ -5,6 +5,7 @@ use super::protobuf::Message;
 use super::rpc::{Kind, Response, request};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::sys::fd::keep_across_exec;
+use crate::sys::signal::reset_in;
 use crate::sys::sock::receive;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use std::io::ErrorKind;
@@ -48,7 +49,8 @@ impl Criu {
         };
         let mut command = Command::new("criu");
         command.arg("swrk").arg(theirs.as_raw_fd().to_string());
-        let child = match command.stdin(kind()).stdout(kind()).stderr(kind()).spawn() {
+        command.stdin(kind()).stdout(kind()).stderr(kind());
+        let child = match reset_in(&mut command).spawn() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let why = "exec: \"criu\": executable file not found in $PATH";
                 return Err(Error::rule(Doing::CallCriu, why).hint("install criu 3.0 or newer"));
