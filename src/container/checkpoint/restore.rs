@@ -22,7 +22,6 @@ use crate::rootfs::{Leaf, Root};
 use crate::run::console;
 use crate::run::foreground::Foreground;
 use crate::run::hooks;
-use crate::stages::prepare::Prepared;
 use crate::sys::clone::{setns, unshare};
 use crate::sys::mount::clone_tree;
 use crate::sys::{pidfd, reap, signal};
@@ -99,10 +98,12 @@ fn make(
     let (console, foreground) = other_ends(wishes, &plan.process, true, !wishes.no_subreaper)?;
     let slot = store.reserve(id)?;
     slot.keep_config(&bundle.bytes)?;
-    let state = new_state(id, &bundle, &config, &plan, wishes);
+    let mut state = new_state(id, &bundle, &config, &plan, wishes);
+    // As under runc, nothing enters a resctrl group again: none is made, none is to be removed.
+    state.creel.rdt = None;
     // Before anything is made that `delete` would have to find if we were killed.
     slot.record(&state)?;
-    let prepared = Prepared::new(&plan, None, None)?;
+    let cgroup = plan.cgroup.make()?;
     let mut restoring = Restoring {
         plan: &plan,
         config: &config,
@@ -111,17 +112,14 @@ fn make(
         console,
         init: None,
     };
-    restoring.state.creel.cgroup = prepared.cgroup.record();
-    let restored = restoring.go(&prepared.cgroup, options, version);
+    restoring.state.creel.cgroup = cgroup.record();
+    let restored = restoring.go(&cgroup, options, version);
     let Restoring { state, init, .. } = restoring;
     let failure = match (restored, init) {
         (Ok(()), Some(init)) => {
             let noted = send_pid(wishes, init.pid, init.pidfd.as_fd());
             match noted.and_then(|()| slot.commit(state)) {
-                Ok(container) => {
-                    prepared.keep();
-                    return Ok((container, init, foreground));
-                }
+                Ok(container) => return Ok((container, init, foreground)),
                 Err(error) => {
                     end(&init);
                     error
@@ -136,6 +134,9 @@ fn make(
             error
         }
     };
+    if let Err(error) = cgroup.remove() {
+        log::warning(&error);
+    }
     Err(failure)
 }
 
