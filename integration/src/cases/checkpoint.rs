@@ -28,6 +28,7 @@ cases! {
     limits_are_in_force_after_a_restore: [Criu],
     a_joined_network_stays_out_and_is_joined_again: [Criu],
     early_hooks_run_again_at_a_restore: [Criu],
+    a_failed_restore_runs_poststop_hooks: [Criu],
     a_user_namespace_is_restored: [Criu, Userns],
     the_annotation_names_criu_s_configuration: [Criu],
     a_failed_checkpoint_quotes_criu_and_leaves_it_running: [Criu, Creel],
@@ -418,6 +419,29 @@ fn early_hooks_run_again_at_a_restore(lab: &Lab) -> Result {
         "prestart",
         "createRuntime",
     ];
+    let text = lab::text(&told)?;
+    same!("hooks", text.lines().collect::<Vec<_>>(), want);
+    Ok(())
+}
+
+fn a_failed_restore_runs_poststop_hooks(lab: &Lab) -> Result {
+    let mut bundle = lab.script(COUNT)?;
+    let (told, fail) = (lab.path("told"), lab.path("fail"));
+    for kind in ["createRuntime", "poststop"] {
+        let (told, fail) = (told.display(), fail.display());
+        let script = format!("echo {kind} >> {told}; [ {kind} = poststop ] || ! [ -e {fail} ]");
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        bundle.set(&format!("/hooks/{kind}"), hook)?;
+    }
+    let container = launch(lab, &bundle)?;
+    counts_past(&bundle, 5)?;
+    let images = lab.path("images");
+    checkpoint(&container, &images, &[])?.ok()?;
+    std::fs::write(&fail, "")?;
+    let failed = restore(lab, &container, &bundle, &images, &[]);
+    check!(failed.is_err(), "it was restored despite its hook");
+    check!(lab.states().is_empty(), "left: {:?}", lab.states());
+    let want = ["createRuntime", "poststop", "createRuntime", "poststop"];
     let text = lab::text(&told)?;
     same!("hooks", text.lines().collect::<Vec<_>>(), want);
     Ok(())

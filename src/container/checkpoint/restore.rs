@@ -115,6 +115,7 @@ fn make(
     restoring.state.creel.cgroup = cgroup.record();
     let restored = restoring.go(&cgroup, options, version);
     let Restoring { state, init, .. } = restoring;
+    let hooked = (state.pid != 0).then(|| state.for_hooks(Status::Stopped));
     let failure = match (restored, init) {
         (Ok(()), Some(init)) => {
             let noted = send_pid(wishes, init.pid, init.pidfd.as_fd());
@@ -134,6 +135,12 @@ fn make(
             error
         }
     };
+    // As for a `create` that failed: early hooks have run if there was a process.
+    if let Some(Ok(state)) = hooked {
+        for failure in plan.hooks.run_all(hooks::Kind::Poststop, &state) {
+            log::warning(&failure);
+        }
+    }
     if let Err(error) = cgroup.remove() {
         log::warning(&error);
     }
@@ -325,11 +332,8 @@ impl Restoring<'_> {
         match script {
             "setup-namespaces" => {
                 let hooks = &self.plan.hooks;
-                let state = State {
-                    pid,
-                    ..self.state.clone()
-                };
-                let state = state.for_hooks(Status::Creating)?;
+                self.state.pid = pid;
+                let state = self.state.for_hooks(Status::Creating)?;
                 hooks.run(hooks::Kind::Prestart, &state)?;
                 hooks.run(hooks::Kind::CreateRuntime, &state)
             }
