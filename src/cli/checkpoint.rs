@@ -6,6 +6,8 @@ use crate::container::checkpoint::{Cgroups, Options};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use clap::Args;
 use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 pub(super) const COMMAND: Entry = Entry::new::<CheckpointArgs>(
@@ -105,9 +107,6 @@ impl ImageArgs {
         let images = absolute(self.image_path.as_ref())?;
         let images = images.unwrap_or_else(|| "checkpoint".into());
         let images = std::path::absolute(images).doing(Doing::Command)?;
-        std::fs::create_dir_all(&images)
-            .doing(Doing::CallCriu)
-            .on(images.display())?;
         Ok(Options {
             images,
             work: absolute(self.work_path.as_ref())?,
@@ -126,6 +125,13 @@ impl ImageArgs {
 impl CheckpointArgs {
     fn options(&self) -> Result<Options> {
         let options = self.common.options()?;
+        // Whoever reads the images reads the container's memory.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&options.images)
+            .doing(Doing::CallCriu)
+            .on(options.images.display())?;
         Ok(Options {
             parent: self.parent(&options.images)?,
             leave_running: self.leave_running,

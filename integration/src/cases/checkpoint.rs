@@ -13,6 +13,7 @@ use crate::{cases, check, same};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -36,6 +37,7 @@ cases! {
     parent_path_must_be_relative_and_exist,
     odd_checkpoint_options_are_refused,
     restore_without_images_leaves_nothing: [Criu],
+    restore_makes_no_image_directory: [Criu, Creel],
     without_criu_the_error_says_so: [Creel],
 }
 
@@ -136,6 +138,10 @@ fn a_counter_and_an_open_file_go_on_where_they_were(lab: &Lab) -> Result {
         images.join("descriptors.json").is_file(),
         "no descriptors.json"
     );
+    for path in [images.clone(), images.join("descriptors.json")] {
+        let mode = std::fs::metadata(&path)?.permissions().mode();
+        same!(path.display(), mode & 0o077, 0);
+    }
     let stood = count(&bundle);
     restore(lab, &container, &bundle, &images, &[])?;
     same!("status", container.status()?, "running");
@@ -569,6 +575,18 @@ fn restore_without_images_leaves_nothing(lab: &Lab) -> Result {
     std::fs::write(images.join("descriptors.json"), "[]")?;
     let failed = restore(lab, &container, &bundle, &images, &[]);
     check!(failed.is_err(), "nothing was restored");
+    check!(lab.states().is_empty(), "left: {:?}", lab.states());
+    Ok(())
+}
+
+fn restore_makes_no_image_directory(lab: &Lab) -> Result {
+    let bundle = lab.idle()?;
+    bundle.save()?;
+    let container = lab.adopt(&lab.id(), &bundle);
+    let images = lab.path("nowhere");
+    let failed = restore(lab, &container, &bundle, &images, &[]);
+    check!(failed.is_err(), "nothing was restored");
+    check!(!images.exists(), "an image directory was made");
     check!(lab.states().is_empty(), "left: {:?}", lab.states());
     Ok(())
 }

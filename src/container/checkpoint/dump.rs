@@ -13,8 +13,10 @@ use crate::log;
 use crate::sys::fd::adopt;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::write;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 impl Container {
     /// Whether a container of that status has something to checkpoint; in runc's words.
@@ -58,7 +60,7 @@ impl Container {
         let mut status_fd = options.status_fd.map(writable).transpose()?;
         self.check_features(options)?;
 
-        let mut request = Request::new(options, &config, "dump.log", true)?;
+        let mut request = Request::new(options, &config, "dump.log")?;
         let opts = &mut request.opts;
         let root = state.rootfs.to_string_lossy();
         opts.put(opt::ROOT, &*root)
@@ -160,7 +162,10 @@ impl Container {
         };
         let path = options.images.join(DESCRIPTORS);
         let json = serde_json::to_vec(&[link(0), link(1), link(2)]).unwrap_or_default();
-        std::fs::write(&path, json)
+        let mut file = OpenOptions::new();
+        file.write(true).create(true).truncate(true).mode(0o600);
+        file.open(&path)
+            .and_then(|mut file| file.write_all(&json))
             .doing(Doing::Checkpoint)
             .on(path.display())
     }

@@ -24,6 +24,7 @@ use nix::sys::stat::Mode;
 use protobuf::Message;
 use rpc::{Kind, Response, opt};
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -99,14 +100,7 @@ pub struct Options {
     pub lsm_mount_context: Option<String>,
 }
 
-/// A directory, made if need be, and opened.
-fn directory(path: &Path, make: bool) -> Result<OwnedFd> {
-    if make {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            other => other.doing(Doing::CallCriu).on(path.display())?,
-        }
-    }
+fn directory(path: &Path) -> Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     open(path, flags, Mode::empty())
         .doing(Doing::CallCriu)
@@ -122,10 +116,16 @@ struct Request {
 }
 
 impl Request {
-    fn new(options: &Options, config: &Config, log: &str, make: bool) -> Result<Self> {
-        let images = directory(&options.images, make)?;
+    fn new(options: &Options, config: &Config, log: &str) -> Result<Self> {
+        let images = directory(&options.images)?;
         let work = options.work.as_deref();
-        let work_fd = work.map(|work| directory(work, true)).transpose()?;
+        if let Some(work) = work {
+            match DirBuilder::new().mode(0o700).create(work) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                other => other.doing(Doing::CallCriu).on(work.display())?,
+            }
+        }
+        let work_fd = work.map(directory).transpose()?;
         let mut opts = Message::default();
         opts.number(opt::IMAGES_DIR_FD, images.as_raw_fd())
             .number(opt::LOG_LEVEL, 4)

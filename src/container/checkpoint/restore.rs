@@ -171,7 +171,7 @@ impl Restoring<'_> {
             .on(root.display())?;
         // criu mounts below the directories that it is given: they must be of its mount namespace.
         let aside = Aside::go()?;
-        let mut request = Request::new(options, self.config, "restore.log", false)?;
+        let mut request = Request::new(options, self.config, "restore.log")?;
         request
             .opts
             .put(opt::ROOT, root.to_string_lossy().as_bytes())
