@@ -24,7 +24,8 @@ use std::path::Path;
 /// The directory of the socket, in the container's state directory.
 pub(crate) const DIR: &str = "notify";
 const SOCKET: &str = "notify.sock";
-const INSIDE: &str = "/run/notify";
+/// Where it is mounted.
+pub(crate) const INSIDE: &str = "/run/notify";
 
 /// How long the supervisor may take to say that it has read what we sent.
 const BARRIER: u16 = 30_000;

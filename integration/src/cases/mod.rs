@@ -8,6 +8,7 @@ mod apparmor;
 mod attack;
 mod caps;
 mod checkpoint;
+mod checkpoint_refused;
 mod churn;
 mod cli;
 mod console;
@@ -102,6 +103,7 @@ pub fn all() -> Result<Vec<Case>> {
         events::cases(),
         ps::cases(),
         checkpoint::cases(),
+        checkpoint_refused::cases(),
         unified::cases(),
         subtree::cases(),
         delegated::cases(),

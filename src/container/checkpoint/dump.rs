@@ -10,6 +10,7 @@ use crate::container::{Container, Status};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::limit::cgroup::Record;
 use crate::log;
+use crate::run::notify;
 use crate::sys::fd::adopt;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::write;
@@ -102,6 +103,11 @@ impl Container {
             Kind::PreDump
         } else {
             for (name, _) in mounts::external(&config, state, &state.creel.cgroup) {
+                request.external(&name, &name);
+            }
+            // `create` adds it to a config that it does not keep.
+            if self.dir().path().join(notify::DIR).is_dir() {
+                let name = mounts::resolve(&state.rootfs, notify::INSIDE);
                 request.external(&name, &name);
             }
             self.mask_paths(&config, &mut request);

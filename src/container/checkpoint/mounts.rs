@@ -71,7 +71,7 @@ pub(super) fn external(config: &Config, state: &State, cgroup: &Record) -> Vec<(
 
 /// Where `path` leads below `root`, as an absolute path there. What is missing is taken as it is;
 /// nothing leads out.
-fn resolve(root: &Path, path: &str) -> String {
+pub(super) fn resolve(root: &Path, path: &str) -> String {
     const MAX_LINKS: usize = 40;
     let mut ahead: VecDeque<String> = path.split('/').map(str::to_owned).collect();
     let mut found = PathBuf::new();

@@ -22,6 +22,7 @@ use crate::rootfs::{Leaf, Root};
 use crate::run::console;
 use crate::run::foreground::Foreground;
 use crate::run::hooks;
+use crate::run::notify;
 use crate::sys::clone::{setns, unshare};
 use crate::sys::mount::clone_tree;
 use crate::sys::{pidfd, reap, signal};
@@ -196,6 +197,11 @@ impl Restoring<'_> {
         for (name, source) in mounts::external(self.config, &self.state, &cgroup.record()) {
             request.external(&name, &source);
         }
+        // The images may name it, whoever supervises us: see `dump`.
+        self.slot.dir().make_dir(notify::DIR)?;
+        let dir = self.slot.dir().path().join(notify::DIR);
+        let name = mounts::resolve(&self.state.rootfs, notify::INSIDE);
+        request.external(&name, &dir.to_string_lossy());
         let namespaces = self.namespaces(&mut request.opts, version)?;
         inherit_pipes(&mut request.opts, options)?;
         self.prepare_root(&root)?;
