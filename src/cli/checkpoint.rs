@@ -21,7 +21,9 @@ pub(super) const COMMAND: Entry = Entry::new::<CheckpointArgs>(
         let container = globals.store.find(id)?;
         // Before the directory of the images is made.
         container.check_checkpointable(container.status()?)?;
-        let options = said.options().on(id)?;
+        let mut namespaces = container.state().creel.namespaces.all();
+        let foreign = namespaces.any(|kind| kind == "user");
+        let options = said.options(foreign).on(id)?;
         container.checkpoint(&options).map(|()| 0)
     },
 );
@@ -123,12 +125,14 @@ impl ImageArgs {
 }
 
 impl CheckpointArgs {
-    fn options(&self) -> Result<Options> {
+    fn options(&self, foreign: bool) -> Result<Options> {
         let options = self.common.options()?;
-        // Whoever reads the images reads the container's memory.
+        // Whoever reads the images reads the container's memory. But criu restores a user namespace
+        // as somebody else, who has to get at them.
+        let mode = if foreign { 0o711 } else { 0o700 };
         DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            .mode(mode)
             .create(&options.images)
             .doing(Doing::CallCriu)
             .on(options.images.display())?;
