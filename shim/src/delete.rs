@@ -52,8 +52,12 @@ pub fn delete(shim: &Arc<Shim>, asked: &DeleteRequest) -> Result<Vec<u8>> {
 
 fn delete_container(shim: &Arc<Shim>, container: &Arc<Container>) -> Result<()> {
     let created = container.init.life().stage == Stage::Created;
-    // One that was created and never started is killed by this.
-    creel::container::delete(&container.runtime.store(), &container.id, false)?;
+    let store = container.runtime.store();
+    // There is none after a checkpoint that ended it, or a restore that failed.
+    if store.dir(&container.id)?.is_some() {
+        // One that was created and never started is killed by this.
+        creel::container::delete(&store, &container.id, false)?;
+    }
     if created {
         // Its end has not been told, and nobody waits for that any more.
         container.order().init_ended = true;
