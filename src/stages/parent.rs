@@ -299,11 +299,15 @@ impl Child {
         }
     }
 
-    /// Fails if it has ended.
+    /// Fails if it has ended, or is about to: one that is killed closes its descriptors, and so
+    /// tells us of the end of the file, some time before it can be waited for.
     pub(crate) fn must_live(&self) -> Result<()> {
-        match pidfd::wait(self.pidfd.as_fd(), Duration::ZERO).doing(Doing::Await)? {
-            true => Err(self.death(None)),
-            false => Ok(()),
+        /// From include/linux/sched.h, shown in proc_pid_stat(5); set before descriptors are closed.
+        const PF_EXITING: u32 = 4;
+        let stat = procfs::process::Process::new(self.pid).and_then(|process| process.stat());
+        match stat {
+            Ok(stat) if stat.flags & PF_EXITING == 0 => Ok(()),
+            _ => Err(self.death(None)),
         }
     }
 
