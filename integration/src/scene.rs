@@ -1,13 +1,17 @@
 //! Things that cases set up around a container: helper processes and namespaces of their own.
 #![forbid(unsafe_code)]
 
+use crate::bundle::Bundle;
 use crate::case::{Failure, Result};
 use crate::kernel::{self, until};
 use crate::lab::Lab;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid, chown};
+use serde_json::json;
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A process that keeps a namespace of each wanted kind alive, killed with the value.
@@ -127,4 +131,43 @@ impl Drop for Loop {
             .status()
             .ok();
     }
+}
+
+/// Nobody on this machine, and nobody needs to be.
+pub const USER: u32 = 54321;
+
+/// Gives directories to the plain user. Files may be shared with other bundles by hard links.
+fn give(dir: &Path) -> Result {
+    chown(dir, Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER)))?;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            give(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What a plain user needs: a copy of the runtime, and a bundle whose process is a shell with this
+/// script, as the user with the one id that needs nobody's leave.
+pub fn plain_user(lab: &Lab, script: &str) -> Result<(PathBuf, Bundle)> {
+    // Where the runtime was built, others may not look.
+    let name = lab.runtime.file_name().ok_or("no name")?;
+    let runtime = lab.directory("bin")?.join(name);
+    std::fs::copy(&lab.runtime, &runtime)?;
+    let mut bundle = lab.script(script)?;
+    give(&bundle.dir)?;
+    for dir in ["xdg", "home"] {
+        let dir = lab.directory(dir)?;
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
+        give(&dir)?;
+    }
+    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+    bundle
+        .drop_namespace("network")?
+        .namespace("user", None)?
+        .set("/linux/uidMappings", map.clone())?
+        .set("/linux/gidMappings", map)?
+        .unset("/linux/resources")?;
+    Ok((runtime, bundle))
 }

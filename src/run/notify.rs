@@ -8,17 +8,17 @@ use crate::bundle::config::{Config, Mount};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::log;
 use crate::run::console::send_master;
+use crate::sys::sock;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::connect;
 use nix::unistd::pipe2;
 use std::ffi::{OsStr, OsString};
 use std::fs::{Permissions, set_permissions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 /// The directory of the socket, in the container's state directory.
@@ -113,10 +113,7 @@ impl Proxy {
     /// sd_notify(3): the words, and a pipe whose closing says that they were read.
     fn notify(&mut self, ready: &[u8], pid: i32) -> std::io::Result<()> {
         let host = UnixDatagram::unbound()?;
-        match self.host.as_bytes().strip_prefix(b"@") {
-            Some(name) => host.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
-            None => host.connect(&self.host)?,
-        }
+        connect(host.as_raw_fd(), &sock::address(&self.host)?)?;
         host.send(&[ready, b"\n"].concat())?;
         host.send(format!("MAINPID={pid}\n").as_bytes())?;
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;

@@ -2,9 +2,20 @@
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+use std::ffi::OsStr;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// A path, or with a leading `@` a name in the abstract namespace (unix(7)), as Go's net package and
+/// sd_notify(3) have it.
+pub(crate) fn address(name: &OsStr) -> nix::Result<UnixAddr> {
+    match name.as_bytes() {
+        [b'@', name @ ..] => UnixAddr::new_abstract(name),
+        path => UnixAddr::new(path),
+    }
+}
 
 /// Receives one packet into `buffer`: its length, 0 at the end, and the fds that came with it, two
 /// at most: who expects one sees that there were more.

@@ -6,10 +6,10 @@ use crate::bundle::Bundle;
 use crate::case::Result;
 use crate::kernel::until;
 use crate::lab::{Lab, Output};
+use crate::scene::{USER, plain_user};
 use crate::{cases, check, same};
-use nix::unistd::{Gid, Uid, chown};
+use nix::unistd::{Uid, chown};
 use serde_json::json;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,9 +22,6 @@ cases! {
     v2_nothing_delegated_refuses_a_path_with_the_reason: [CgroupV2, Userns, Tool("setpriv")],
 }
 
-/// Nobody on this machine, and nobody needs to be.
-const USER: u32 = 54321;
-
 /// A user, a cgroup around what the user calls, and a bundle.
 struct Guest<'lab> {
     lab: &'lab Lab,
@@ -33,38 +30,9 @@ struct Guest<'lab> {
     bundle: Bundle,
 }
 
-/// Gives directories to the user. Files may be shared with other bundles by hard links.
-fn give(dir: &Path) -> Result {
-    chown(dir, Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER)))?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            give(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 impl<'lab> Guest<'lab> {
     fn new(lab: &'lab Lab, script: &str, delegated: bool) -> Result<Self> {
-        // Where the runtime was built, others may not look.
-        let name = lab.runtime.file_name().ok_or("no name")?;
-        let runtime = lab.directory("bin")?.join(name);
-        std::fs::copy(&lab.runtime, &runtime)?;
-        let mut bundle = lab.script(script)?;
-        give(&bundle.dir)?;
-        for dir in ["xdg", "home"] {
-            let dir = lab.directory(dir)?;
-            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
-            give(&dir)?;
-        }
-        let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
-        bundle
-            .drop_namespace("network")?
-            .namespace("user", None)?
-            .set("/linux/uidMappings", map.clone())?
-            .set("/linux/gidMappings", map)?
-            .unset("/linux/resources")?;
+        let (runtime, bundle) = plain_user(lab, script)?;
         let tree = Path::new("/sys/fs/cgroup").join(lab.id());
         std::fs::create_dir(&tree)?;
         let guest = Self {

@@ -5,12 +5,12 @@ use crate::bundle::Bundle;
 use crate::case::Result;
 use crate::kernel;
 use crate::lab::{Lab, Output};
-use crate::scene::own_mounts;
+use crate::scene::{USER, own_mounts, plain_user};
 use crate::{cases, check, same};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{Gid, Uid, chown};
 use serde_json::json;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
@@ -30,9 +30,6 @@ cases! {
     the_rootless_flag_takes_three_words,
 }
 
-/// Nobody on this machine, and nobody needs to be.
-const USER: u32 = 54321;
-
 /// A plain user with a copy of the runtime and a bundle of its own.
 struct Plain<'lab> {
     lab: &'lab Lab,
@@ -43,24 +40,7 @@ struct Plain<'lab> {
 impl<'lab> Plain<'lab> {
     /// Its bundle's process is a shell with this script.
     fn new(lab: &'lab Lab, script: &str) -> Result<Self> {
-        // Where the runtime was built, others may not look.
-        let name = lab.runtime.file_name().ok_or("no name")?;
-        let runtime = lab.directory("bin")?.join(name);
-        std::fs::copy(&lab.runtime, &runtime)?;
-        let mut bundle = lab.script(script)?;
-        give(&bundle.dir)?;
-        for dir in ["xdg", "home"] {
-            let dir = lab.directory(dir)?;
-            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
-            give(&dir)?;
-        }
-        let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
-        bundle
-            .drop_namespace("network")?
-            .namespace("user", None)?
-            .set("/linux/uidMappings", map.clone())?
-            .set("/linux/gidMappings", map)?
-            .unset("/linux/resources")?;
+        let (runtime, bundle) = plain_user(lab, script)?;
         Ok(Self {
             lab,
             runtime,
@@ -96,18 +76,6 @@ impl<'lab> Plain<'lab> {
     fn run(&self) -> Result<Output> {
         self.launch("run", &[], &self.lab.id())
     }
-}
-
-/// Gives directories to the user. Files may be shared with other bundles by hard links.
-fn give(dir: &Path) -> Result {
-    chown(dir, Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER)))?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            give(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn rootless_runs_as_root_of_its_own_ids(lab: &Lab) -> Result {

@@ -4,7 +4,7 @@
 
 use super::wrong;
 use crate::error::{Act, Doing, Error, Explain, Result};
-use crate::sys::pidfd;
+use crate::sys::{pidfd, sock};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg,
@@ -17,8 +17,7 @@ use oci_spec::runtime::{
 };
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The agent that a profile's notifications go to.
@@ -131,7 +130,7 @@ impl Listener {
             Error::os(Doing::SendListener, errno)
                 .hint("failed to connect with seccomp agent: is it running?")
         };
-        let address = address(&self.path).map_err(refused)?;
+        let address = sock::address(self.path.as_os_str()).map_err(refused)?;
         let agent = socket(
             AddressFamily::Unix,
             SockType::Stream,
@@ -148,14 +147,6 @@ impl Listener {
                 result => return result.map(|()| agent).map_err(refused),
             }
         }
-    }
-}
-
-/// A path, or with a leading `@` a name in the abstract namespace, as Go's net package reads it.
-fn address(path: &Path) -> nix::Result<UnixAddr> {
-    match path.as_os_str().as_bytes() {
-        [b'@', name @ ..] => UnixAddr::new_abstract(name),
-        _ => UnixAddr::new(path),
     }
 }
 
