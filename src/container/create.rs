@@ -11,6 +11,7 @@ use crate::bundle::config::Config;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::features::SPEC_VERSION;
 use crate::host::Host;
+use crate::isolate::namespaces::MOUNT;
 use crate::limit::rdt::{Rdt, RdtPlan};
 use crate::log;
 use crate::plan::wishes::Wishes;
@@ -121,7 +122,9 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
     let mut state = new_state(id, &bundle, &config, &plan, wishes);
     // Before anything is made that `delete` would have to find if we were killed.
     slot.record(&state)?;
-    let mut prepared = Prepared::new(&plan, console, gate)?;
+    let shares_mounts = !plan.namespaces.has(MOUNT) && !plan.mounts.is_empty();
+    let place = shares_mounts.then(|| slot.make_root()).transpose()?;
+    let mut prepared = Prepared::new(&plan, console, gate, place)?;
     state.creel.cgroup = prepared.cgroup.record();
     state.creel.rdt = prepared.rdt.as_ref().map(Rdt::record);
     let hook_state = HookState(state.clone());

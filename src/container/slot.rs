@@ -1,10 +1,11 @@
 //! An id that is taken for a container to be, until it is one.
 #![forbid(unsafe_code)]
 
-use super::store::{CONFIG, EXEC_FIFO, Lock, OUTCOME_FIFO, StateDir};
+use super::store::{CONFIG, EXEC_FIFO, Lock, OUTCOME_FIFO, ROOT, StateDir};
 use super::{Container, State};
 use crate::error::Result;
 use crate::stages::prepare::Gate;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// An id taken for a container that is being created, and locked. Dropping it removes all traces.
@@ -59,6 +60,14 @@ impl Slot {
             exec: self.dir.make_fifo(EXEC_FIFO)?,
             outcome: self.dir.make_fifo(OUTCOME_FIFO)?,
         })
+    }
+
+    /// Makes the mount point for the root of a container that shares our mount namespace, out of
+    /// everybody's way: what is in the image (set-user-ID programs, for instance) is not for users of
+    /// the host.
+    pub(crate) fn make_root(&self) -> Result<OwnedFd> {
+        self.dir.close_to_others()?;
+        self.dir.make_dir(ROOT)
     }
 
     /// The container is complete: writes its state and unlocks it.

@@ -1,7 +1,8 @@
 //! Where containers are remembered: one directory each below the state root.
 //!
 //! `<root>/<id>/` holds `state.json`, `config.json`, `lock`, until `start` the two fifos, and after
-//! `update` its `resources.json`.
+//! `update` its `resources.json`. The root of a container that shares our mount namespace is
+//! mounted at its `root`.
 //! Every act on it is relative to a directory descriptor. The root is trusted: it is ours, on a
 //! tmpfs, so nothing is ever synced.
 #![forbid(unsafe_code)]
@@ -12,12 +13,17 @@ use super::state::State;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::fcntl::{
+    AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, open, openat, openat2, renameat,
+};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
+use std::ffi::{CStr, OsStr};
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,6 +33,7 @@ pub(super) const CONFIG: &str = "config.json";
 pub(super) const RESOURCES: &str = "resources.json";
 pub(super) const EXEC_FIFO: &str = "exec.fifo";
 pub(super) const OUTCOME_FIFO: &str = "outcome.fifo";
+pub(super) const ROOT: &str = "root";
 const LOCK: &str = "lock";
 
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY
@@ -328,7 +335,15 @@ impl StateDir {
         }
     }
 
-    /// Removes the directory and all that is in it; gone already is fine.
+    /// Lets nobody but the owner pass.
+    pub(super) fn close_to_others(&self) -> Result<()> {
+        fchmod(&self.fd, Mode::S_IRWXU)
+            .doing(Doing::WriteState)
+            .on(&self.id)
+    }
+
+    /// Removes the directory and all that is in it, unmounting what is mounted there; gone already
+    /// is fine.
     pub(super) fn remove(&self) -> Result<()> {
         /// How often somebody who waits for the lock may make its file anew under our hands.
         const ROUNDS: u32 = 100;
@@ -367,8 +382,21 @@ impl StateDir {
     }
 }
 
-/// Removes what is in a directory, without following links.
+/// Removes what is in a directory, without following links or going into what is mounted there.
 fn empty(dir: BorrowedFd<'_>) -> nix::Result<()> {
+    let how = OpenHow::new()
+        .flags(DIRECTORY)
+        .resolve(ResolveFlag::RESOLVE_NO_XDEV);
+    let open = |name: &CStr| match openat2(dir, name, how) {
+        Err(Errno::EXDEV) => {
+            // There is no umount that takes a descriptor.
+            let way = format!("/proc/self/fd/{}", dir.as_raw_fd());
+            let mounted = Path::new(&way).join(OsStr::from_bytes(name.to_bytes()));
+            umount2(&mounted, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
+            openat2(dir, name, how)
+        }
+        result => result,
+    };
     let mut entries = Dir::openat(dir, ".", DIRECTORY, Mode::empty())?;
     let names: Vec<_> = entries
         .iter()
@@ -383,7 +411,7 @@ fn empty(dir: BorrowedFd<'_>) -> nix::Result<()> {
             other => SFlag::from_bits_truncate(other?.st_mode & SFlag::S_IFMT.bits()),
         };
         let flag = if kind == SFlag::S_IFDIR {
-            empty(openat(dir, name.as_c_str(), DIRECTORY, Mode::empty())?.as_fd())?;
+            empty(open(&name)?.as_fd())?;
             UnlinkatFlags::RemoveDir
         } else {
             UnlinkatFlags::NoRemoveDir

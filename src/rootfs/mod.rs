@@ -37,46 +37,48 @@ pub(crate) enum Leaf {
 pub(crate) struct Root {
     /// The top of the tree. After [`surface`](Self::surface) it stays the same mount, attached.
     top: OwnedFd,
-    /// Where the bundle keeps the rootfs, in this mount namespace: the place to surface at.
+    /// The place to surface at, in this mount namespace.
     place: OwnedFd,
     surfaced: Cell<bool>,
     /// The kernel's own filesystems (proc, sysfs) by where they were mounted.
     anchors: RefCell<Vec<(String, OwnedFd)>>,
-    unseen: Cell<bool>,
 }
 
 impl Root {
-    /// Clones the tree at `path` (absolute, or relative to the current directory).
+    /// Clones the tree at `path` (absolute, or relative to the current directory), where it surfaces
+    /// if nothing else is said.
     pub(crate) fn open(path: &CStr) -> Result<Self> {
-        let top = mount::clone_tree(AT_FDCWD, path, true, true);
-        Self::of_tree(explain(top, path)?, path)
+        Ok(Self::of_tree(Self::copy(path)?, Self::place(path)?))
     }
 
-    /// Takes a tree that was cloned earlier, with more privileges over `path`.
-    pub(crate) fn of_tree(top: OwnedFd, path: &CStr) -> Result<Self> {
+    /// A detached copy of the tree at `path`.
+    pub(crate) fn copy(path: &CStr) -> Result<OwnedFd> {
+        explain(mount::clone_tree(AT_FDCWD, path, true, true), path)
+    }
+
+    /// Where the bundle keeps its rootfs, as a place to surface at.
+    pub(crate) fn place(path: &CStr) -> Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let place = openat(AT_FDCWD, path, flags, Mode::empty())
             // A directory on the way may be closed to the container's root; `/` never is.
             .or_else(|_| openat(AT_FDCWD, c"/", flags, Mode::empty()));
-        let place = explain(place, path)?;
-        Ok(Self {
+        explain(place, path)
+    }
+
+    /// Takes a detached tree, that surfaces at `place`.
+    pub(crate) fn of_tree(top: OwnedFd, place: OwnedFd) -> Self {
+        Self {
             top,
             place,
             surfaced: Cell::new(false),
             anchors: RefCell::default(),
-            unseen: Cell::new(false),
-        })
+        }
     }
 
     /// Cuts the top, or the whole tree, off the peers of the mounts that were cloned: nothing that
     /// is mounted in here may travel there.
     pub(crate) fn part_from_peers(&self, recursive: bool) -> Result<()> {
         pivot::part_from_peers(self.top(), recursive)
-    }
-
-    /// From now on the tree is attached nowhere: its mount namespace is the host's.
-    pub(crate) fn stay_out_of_sight(&self) {
-        self.unseen.set(true);
     }
 
     /// The mount at the top.
@@ -203,8 +205,8 @@ impl Root {
 
     /// Attaches a detached mount onto a place found in this root.
     ///
-    /// Kernels before 6.15 cannot attach to a detached tree: there the root surfaces first, in
-    /// the mount namespace that only this process is in yet.
+    /// Kernels before 6.15 cannot attach to a detached tree: there the root surfaces first, as a
+    /// rule in the mount namespace that only this process is in yet.
     pub(crate) fn attach(&self, mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> nix::Result<()> {
         match mount::attach(mount, target) {
             Err(Errno::EINVAL) if !self.surfaced.get() => {
@@ -219,14 +221,8 @@ impl Root {
         self.surfaced.get()
     }
 
-    /// Attaches the whole tree where the bundle has its rootfs, once.
-    ///
-    /// # Errors
-    /// EINVAL if it must [stay out of sight](Self::stay_out_of_sight).
+    /// Attaches the whole tree at its place, once.
     pub(crate) fn surface(&self) -> nix::Result<()> {
-        if self.unseen.get() {
-            return Err(Errno::EINVAL);
-        }
         if !self.surfaced.replace(true) {
             mount::attach(self.top.as_fd(), self.place.as_fd())?;
         }

@@ -126,11 +126,13 @@ pub(crate) fn propagate(asked: Option<(u64, bool)>) -> Result<()> {
         .field("linux.rootfsPropagation")
 }
 
-/// Enters a root that is attached nowhere, for a container in the host's mount namespace.
-///
-/// When the runtime's descriptor of it is closed, the kernel unmounts the tree but leaves it
-/// connected: it stays whole for those who have it as their root, and goes with them.
+/// Enters the root without leaving the old one, for a container in the host's mount namespace: it
+/// surfaces in the state directory, where `delete` unmounts it.
 pub(crate) fn enter(root: &Root, asked: Option<(u64, bool)>) -> Result<()> {
+    root.surface()
+        .doing(Doing::Pivot)
+        .on("the container's root")
+        .field("root.path")?;
     if let Some((propagation, recursive)) = asked {
         let attributes = MountAttr {
             propagation,

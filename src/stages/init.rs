@@ -170,7 +170,7 @@ impl Init<'_> {
         let private = namespaces.has(MOUNT);
         let (root, mut sources) = match private {
             true => self.part_from_host(pivot::kept(asked.propagation))?,
-            false => self.stay_detached()?,
+            false => self.build_aside()?,
         };
         for (index, mount) in mounts.iter().enumerate() {
             let source = sources.get_mut(index).and_then(Option::take);
@@ -246,12 +246,10 @@ impl Init<'_> {
         Ok((root, sources))
     }
 
-    /// In the host's mount namespace: a root of copies that are nobody's peers, and that is never
-    /// attached. Nobody else sees its mounts, and they go with the last process in it.
-    fn stay_detached(&self) -> Result<(Root, Vec<Option<OwnedFd>>)> {
+    /// In the host's mount namespace: a root of copies that are nobody's peers.
+    fn build_aside(&self) -> Result<(Root, Vec<Option<OwnedFd>>)> {
         let (root, sources) = self.clone_sources(true)?;
         root.part_from_peers(true)?;
-        root.stay_out_of_sight();
         for source in sources.iter().flatten() {
             pivot::part_from_peers(source.as_fd(), true).field("mounts")?;
         }
@@ -288,12 +286,17 @@ impl Init<'_> {
     /// by one as their turn comes.
     fn clone_sources(&self, all: bool) -> Result<(Root, Vec<Option<OwnedFd>>)> {
         let c_path = &self.plan.root.c_path;
-        let copy = |tree: &OwnedFd| tree.try_clone().doing(Doing::OpenSource);
+        let copy = |fd: &OwnedFd| fd.try_clone().doing(Doing::OpenSource);
         let early = self.prepared.early.as_ref();
-        let root = match early.and_then(|early| early.root.as_ref()) {
-            Some(tree) => Root::of_tree(copy(tree)?, c_path)?,
-            None => Root::open(c_path)?,
+        let tree = match early.and_then(|early| early.root.as_ref()) {
+            Some(tree) => copy(tree)?,
+            None => Root::copy(c_path)?,
         };
+        let place = match &self.prepared.place {
+            Some(place) => copy(place)?,
+            None => Root::place(c_path)?,
+        };
+        let root = Root::of_tree(tree, place);
         if let Some(early) = early {
             let sources = early
                 .sources

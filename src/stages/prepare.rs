@@ -40,6 +40,9 @@ pub(crate) struct Prepared {
     pub(crate) console: Option<OwnedFd>,
     /// `None`: the process goes on to execve by itself (`run`).
     pub(crate) gate: Option<Gate>,
+    /// Where the root of a container without a mount namespace of its own is mounted; the bundle's
+    /// rootfs if `None`.
+    pub(crate) place: Option<OwnedFd>,
     keep: bool,
 }
 
@@ -51,7 +54,12 @@ pub(crate) struct Early {
 }
 
 impl Prepared {
-    pub(crate) fn new(plan: &Plan, console: Option<OwnedFd>, gate: Option<Gate>) -> Result<Self> {
+    pub(crate) fn new(
+        plan: &Plan,
+        console: Option<OwnedFd>,
+        gate: Option<Gate>,
+        place: Option<OwnedFd>,
+    ) -> Result<Self> {
         let joins = plan.namespaces.open()?;
         // A rootfs that is not there is told before anything is made.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -83,6 +91,7 @@ impl Prepared {
             proc,
             console,
             gate,
+            place,
             keep: false,
         })
     }

@@ -3,7 +3,7 @@
 
 use crate::bundle::Bundle;
 use crate::case::{Case, Need, Result};
-use crate::kernel::{namespace, own_namespace};
+use crate::kernel::{mounts_below, namespace, own_namespace};
 use crate::lab::Lab;
 use crate::scene::Holder;
 use crate::{check, same};
@@ -59,7 +59,8 @@ crate::cases! {
     time_offsets_are_set_in_a_user_namespace: [Namespace("time"), Userns],
     init_is_pid_1_in_a_new_pid_namespace,
     a_new_cgroup_namespace_hides_the_path: [Namespace("cgroup")],
-    without_a_mount_namespace_it_is_shared: [Kernel(6, 15)],
+    without_a_mount_namespace_it_is_shared,
+    without_a_mount_namespace_a_failed_create_unmounts,
     without_a_mount_namespace_hooks_run,
 }
 
@@ -281,7 +282,7 @@ fn without_a_mount_namespace_it_is_shared(lab: &Lab) -> Result {
     let mut bundle = lab.script("echo x > /tmp/x; cat /proc/1/comm; exec sleep 1000")?;
     bundle.drop_namespace("mount")?;
     bundle.mount("tmpfs", "tmpfs", "/tmp", &[])?;
-    let before = crate::kernel::mounts_below(&lab.dir);
+    let before = mounts_below(&lab.dir);
     let container = lab.started(&bundle)?;
     let pid = container.executes("sleep")?;
     same!("namespace", namespace(pid, "mnt")?, own_namespace("mnt")?);
@@ -293,9 +294,31 @@ fn without_a_mount_namespace_it_is_shared(lab: &Lab) -> Result {
         inside.ok()?.words(),
         ["x", "sleep", "user", "/dev/null"]
     );
-    // ... and for nobody else.
-    check!(!bundle.inside("tmp/x").exists(), "its tmpfs is on the host");
-    same!("mounts", crate::kernel::mounts_below(&lab.dir), before);
+    // ... in the namespace that it shares, but not in the bundle, ...
+    let seen = container.sh("cut -d' ' -f5 /proc/self/mountinfo")?;
+    let seen: Vec<_> = seen.ok()?.words().iter().map(ToString::to_string).collect();
+    for place in ["/", "/tmp", "/proc", "/dev/pts"] {
+        check!(seen.iter().any(|one| one == place), "no {place}: {seen:?}");
+    }
+    check!(
+        !bundle.inside("tmp/x").exists(),
+        "its tmpfs is in the bundle"
+    );
+    // ... and not for longer than it is there.
+    container.delete(&["--force"])?.ok()?;
+    same!("mounts", mounts_below(&lab.dir), before);
+    check!(bundle.inside("bin/busybox").exists(), "its files are gone");
+    Ok(())
+}
+
+fn without_a_mount_namespace_a_failed_create_unmounts(lab: &Lab) -> Result {
+    let mut bundle = lab.bundle()?;
+    bundle
+        .drop_namespace("mount")?
+        .args(&["/no/such/program"])?;
+    let before = mounts_below(&lab.dir);
+    lab.run(&bundle)?.refused("no such file or directory")?;
+    same!("mounts", mounts_below(&lab.dir), before);
     Ok(())
 }
 
