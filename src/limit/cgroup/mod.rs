@@ -237,9 +237,13 @@ impl CgroupPlan {
             Spot::V2(path) => match v2::Group::make(path, writes, &mut made) {
                 Ok(group) => Cgroup::V2(group),
                 Err(error) if lenient && is_refusal(&error) => {
-                    if !writes.is_empty() {
+                    if let Some(write) = writes.first() {
                         let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
-                        return Err(error.within(Doing::MakeCgroup).on(path).hint(why));
+                        return Err(error
+                            .within(Doing::MakeCgroup)
+                            .on(path)
+                            .field(format_args!("linux.resources.{}", write.field))
+                            .hint(why));
                     }
                     return Ok(Cgroup::Unmanaged);
                 }
