@@ -17,9 +17,11 @@ pub fn slow() -> u32 {
     given.and_then(|slow| slow.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// Polls until the probe answers; `what` is what the failure says did not happen.
+/// Polls until the probe answers, ever less often so as not to slow down what it waits for; `what` is
+/// what the failure says did not happen.
 pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + patience();
+    let mut pause = Duration::from_millis(1);
     loop {
         if let Some(answer) = probe() {
             return Ok(answer);
@@ -27,7 +29,8 @@ pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
         if Instant::now() > deadline {
             return Err(format!("never happened: {what}").into());
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(pause);
+        pause = std::cmp::min(pause * 2, Duration::from_millis(16));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::lab::Lab;
 use crate::report::{FAILED, SKIPPED};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -111,15 +111,15 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
 }
 
 /// Collects the dead that were handed to us; not `spare`, whose status its owner wants.
+///
+/// The kernel is asked for them: looking through all of /proc each time would slow down what runs.
 fn reap(spare: Option<u32>) {
-    for pid in kernel::children(std::process::id()) {
-        let Ok(raw) = i32::try_from(pid) else {
-            continue;
-        };
-        if Some(pid) != spare {
-            // A child that is still alive is no error here.
-            waitpid(Pid::from_raw(raw), Some(WaitPidFlag::WNOHANG)).ok();
-        }
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(status) = waitid(Id::All, look)
+        && let Some(pid) = status.pid()
+        && Some(pid.as_raw().cast_unsigned()) != spare
+    {
+        waitpid(pid, Some(WaitPidFlag::WNOHANG)).ok();
     }
 }
 
