@@ -168,7 +168,8 @@ fn bounding() -> u64 {
     status.ok().and_then(|status| status.capbnd).unwrap_or(0)
 }
 
-fn unified() -> bool {
+/// Whether the host has cgroup v2 alone.
+pub fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
@@ -195,7 +196,7 @@ fn kernel() -> (u32, u32) {
 }
 
 fn which(tool: &str) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default();
+    let path = crate::lab::path();
     path.split(':')
         .any(|dir| Path::new(dir).join(tool).is_file())
 }

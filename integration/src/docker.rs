@@ -3,20 +3,19 @@
 #![forbid(unsafe_code)]
 
 use crate::case::Result;
-use crate::engine::{Containerd, IMAGE, archive};
+use crate::engine::{Containerd, IMAGE, SHIM_NAME, archive, major, shim};
 use crate::kernel::until;
 use crate::lab::{Lab, Output};
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// What the version of the API is that Debian 12's daemon speaks.
-const API: &str = "1.41";
-
 /// See the module.
 pub struct Docker<'lab> {
-    lab: &'lab Lab,
+    /// Where it is at home.
+    pub lab: &'lab Lab,
     daemon: Child,
     socket: PathBuf,
     /// What it stands on.
@@ -24,21 +23,27 @@ pub struct Docker<'lab> {
 }
 
 impl<'lab> Docker<'lab> {
-    /// On the runtime's own shim.
+    /// On the runtime's own shim, which stands in for runc's by name where dockerd knows no
+    /// `runtimeType` yet.
     pub fn new(lab: &'lab Lab) -> Result<Self> {
-        Self::on(lab, Containerd::own_shim(lab)?)
+        let containerd = Containerd::own_shim(lab)?;
+        let by_type = shim(&lab.runtime).is_some() && major(lab, "dockerd")? >= 23;
+        let runtime = match by_type {
+            true => json!({"runtimeType": SHIM_NAME}),
+            false => by_path(lab),
+        };
+        Self::on(lab, containerd, runtime)
     }
 
     /// On containerd's runc shim, which calls the runtime by the path in daemon.json.
     pub fn by_path(lab: &'lab Lab) -> Result<Self> {
-        Self::on(lab, Containerd::new(lab)?)
+        Self::on(lab, Containerd::new(lab)?, by_path(lab))
     }
 
-    fn on(lab: &'lab Lab, containerd: Containerd<'lab>) -> Result<Self> {
+    fn on(lab: &'lab Lab, containerd: Containerd<'lab>, runtime: Value) -> Result<Self> {
         let socket = lab.path("docker.sock");
-        let runtime = lab.runtime.to_string_lossy();
-        let config = serde_json::json!({
-            "runtimes": {"tested": {"path": runtime}},
+        let config = json!({
+            "runtimes": {"tested": runtime},
             "default-runtime": "tested",
             "live-restore": true,
             "cgroup-parent": format!("/{}", lab.mark()),
@@ -53,7 +58,7 @@ impl<'lab> Docker<'lab> {
             containerd,
         };
         docker.listens()?;
-        let image = archive(lab)?;
+        let image = archive(lab, IMAGE, &["sh"])?;
         docker
             .call(&["load", "-q", "-i", &image.to_string_lossy()])?
             .ok()?;
@@ -83,7 +88,7 @@ impl<'lab> Docker<'lab> {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("docker");
         command
-            .env("DOCKER_API_VERSION", API)
+            .env("PATH", crate::lab::path())
             .env("DOCKER_CONFIG", self.lab.path("docker-config"))
             .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
             .args(args)
@@ -128,10 +133,18 @@ impl<'lab> Docker<'lab> {
     }
 
     /// Waits until `inspect` says so.
-    pub fn until(&self, name: &str, what: &str, want: &str) -> Result {
+    pub fn until(&self, name: &str, what: &str, want: &str) -> Result<String> {
         until(&format!("{what} is {want}"), || {
             self.inspect(name, what).ok().filter(|got| got == want)
-        })?;
+        })
+    }
+
+    /// Removes all containers.
+    pub fn clear(&self) -> Result {
+        let all = self.call(&["ps", "-aq"])?.ok()?;
+        for id in all.words() {
+            self.call(&["rm", "--force", "--volumes", id])?.ok()?;
+        }
         Ok(())
     }
 
@@ -151,6 +164,11 @@ impl<'lab> Docker<'lab> {
             .args(words);
         self.lab.finish(&mut command)
     }
+}
+
+/// The runtime as any Docker takes one.
+fn by_path(lab: &Lab) -> Value {
+    json!({"path": lab.runtime})
 }
 
 fn daemon(lab: &Lab, containerd: &Containerd<'_>) -> Result<Child> {
@@ -176,7 +194,7 @@ fn daemon(lab: &Lab, containerd: &Containerd<'_>) -> Result<Child> {
         .args(["--pidfile", &path("docker.pid"), "--containerd"])
         .arg(&containerd.socket)
         .args(["--containerd-namespace", lab.mark()])
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", crate::lab::path())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -186,10 +204,7 @@ fn daemon(lab: &Lab, containerd: &Containerd<'_>) -> Result<Child> {
 
 impl Drop for Docker<'_> {
     fn drop(&mut self) {
-        let all = self.call(&["ps", "-aq"]).map_or(String::new(), |o| o.out);
-        for id in all.split_whitespace() {
-            self.call(&["rm", "-f", id]).ok();
-        }
+        self.clear().ok();
         // It takes its proxies along when it is asked to end.
         if let Ok(pid) = i32::try_from(self.daemon.id()) {
             let pid = nix::unistd::Pid::from_raw(pid);

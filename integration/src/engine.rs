@@ -14,11 +14,24 @@ use std::process::{Child, Command, Stdio};
 /// What the image of [`archive`] is called.
 pub const IMAGE: &str = "localhost/box:latest";
 /// The runtime type of creel's shim.
-const SHIM_NAME: &str = "io.containerd.creel.v2";
+pub const SHIM_NAME: &str = "io.containerd.creel.v2";
 
-/// Packs the image of all bundles as `docker save` would, for `podman load`, `ctr image import` and
-/// `docker load`.
-pub fn archive(lab: &Lab) -> Result<PathBuf> {
+/// The first number of an engine's version.
+pub fn major(lab: &Lab, program: &str) -> Result<u32> {
+    let mut command = Command::new(program);
+    let told = lab.finish(command.env("PATH", crate::lab::path()).arg("--version"))?;
+    let told = told.ok()?;
+    let starts = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    let version = told.words().into_iter().find(starts);
+    let number = version.and_then(|version| version.split('.').next());
+    Ok(number
+        .ok_or(format!("{program} tells no version"))?
+        .parse()?)
+}
+
+/// Packs the root of all bundles under that name and with that program as `docker save` would, for
+/// `podman load`, `ctr image import` and `docker load`.
+pub fn archive(lab: &Lab, name: &str, program: &[&str]) -> Result<PathBuf> {
     let dir = lab.directory("archive")?;
     let layer = dir.join("layer.tar");
     let tar = |out: &Path, of: &Path, names: &[&str]| {
@@ -32,11 +45,11 @@ pub fn archive(lab: &Lab) -> Result<PathBuf> {
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": ["sh"], "Env": ["PATH=/bin:/usr/bin"]},
+        "config": {"Cmd": program, "Env": ["PATH=/bin:/usr/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{sum}")]}
     });
     let manifest = json!([
-        {"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}
+        {"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}
     ]);
     fs::write(dir.join("config.json"), config.to_string())?;
     fs::write(dir.join("manifest.json"), manifest.to_string())?;
@@ -90,7 +103,7 @@ impl<'lab> Podman<'lab> {
         );
         lab.file("storage.conf", &storage)?;
         let podman = Self { lab, runroot };
-        let image = archive(lab)?;
+        let image = archive(lab, IMAGE, &["sh"])?;
         podman
             .call(&["load", "-q", "-i", &image.to_string_lossy()])?
             .ok()?;
@@ -169,6 +182,19 @@ pub fn shim(runtime: &Path) -> Option<PathBuf> {
     Some(given.unwrap_or_else(beside)).filter(|shim| creel && shim.is_file())
 }
 
+/// Puts that shim where the daemon looks for it; false if there is none.
+fn link_shim(lab: &Lab) -> Result<bool> {
+    let Some(shim) = shim(&lab.runtime) else {
+        return Ok(false);
+    };
+    let bin = lab.directory("bin")?;
+    std::os::unix::fs::symlink(&lab.runtime, bin.join("creel"))?;
+    std::os::unix::fs::symlink(&shim, bin.join("containerd-shim-creel-v2"))?;
+    // dockerd before 23 knows no runtime by another name than this.
+    std::os::unix::fs::symlink(&shim, bin.join("containerd-shim-runc-v2"))?;
+    Ok(true)
+}
+
 impl<'lab> Containerd<'lab> {
     /// Starts it, for its own runc shim with the runtime under test, and imports the image.
     pub fn new(lab: &'lab Lab) -> Result<Self> {
@@ -178,24 +204,47 @@ impl<'lab> Containerd<'lab> {
 
     /// The same for the runtime's own shim, if it has one.
     pub fn own_shim(lab: &'lab Lab) -> Result<Self> {
-        let Some(shim) = shim(&lab.runtime) else {
-            return Self::new(lab);
+        match link_shim(lab)? {
+            true => Self::with(lab, vec!["--runtime".into(), SHIM_NAME.into()]),
+            false => Self::new(lab),
+        }
+    }
+
+    /// One that serves CRI, with the runtime under test as the handler "tested".
+    pub fn for_cri(lab: &'lab Lab, sandbox: &str) -> Result<Self> {
+        let shim = match link_shim(lab)? {
+            true => SHIM_NAME,
+            false => "io.containerd.runc.v2",
         };
-        let bin = lab.directory("bin")?;
-        std::os::unix::fs::symlink(&lab.runtime, bin.join("creel"))?;
-        std::os::unix::fs::symlink(&shim, bin.join("containerd-shim-creel-v2"))?;
-        // dockerd before 23 knows no runtime by another name than this.
-        std::os::unix::fs::symlink(&shim, bin.join("containerd-shim-runc-v2"))?;
-        Self::with(lab, vec!["--runtime".into(), SHIM_NAME.into()])
+        let cri = "plugins.\"io.containerd.grpc.v1.cri\"";
+        // Who may not lower its score cannot start a sandbox otherwise.
+        let config = format!(
+            "[{cri}]\nsandbox_image = {sandbox:?}\nrestrict_oom_score_adj = true\n\
+             [{cri}.cni]\nconf_dir = {none:?}\nbin_dir = {none:?}\n\
+             [{cri}.containerd]\nsnapshotter = \"native\"\n\
+             [{cri}.containerd.runtimes.tested]\nruntime_type = {shim:?}\n\
+             [{cri}.containerd.runtimes.tested.options]\nBinaryName = {:?}\n",
+            lab.runtime,
+            none = lab.path("cni"),
+        );
+        Self::configured(lab, Vec::new(), &config)
     }
 
     fn with(lab: &'lab Lab, runtime: Vec<String>) -> Result<Self> {
+        let more = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
+        let containerd = Self::configured(lab, runtime, more)?;
+        let image = archive(lab, IMAGE, &["sh"])?;
+        containerd
+            .call(&["image", "import", &image.to_string_lossy()])?
+            .ok()?;
+        Ok(containerd)
+    }
+
+    fn configured(lab: &'lab Lab, runtime: Vec<String>, more: &str) -> Result<Self> {
         let dir = lab.directory("containerd")?;
         let path = |name: &str| dir.join(name).display().to_string();
         let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
+            "version = 2\nroot = {:?}\nstate = {:?}\n{more}[grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
             path("root"),
             path("state"),
             path("sock"),
@@ -203,17 +252,12 @@ impl<'lab> Containerd<'lab> {
         );
         lab.file("containerd.toml", &config)?;
         let socket = dir.join("sock");
-        let containerd = Self {
+        Ok(Self {
             lab,
             daemon: daemon(lab, &socket)?,
             socket,
             runtime,
-        };
-        let image = archive(lab)?;
-        containerd
-            .call(&["image", "import", &image.to_string_lossy()])?
-            .ok()?;
-        Ok(containerd)
+        })
     }
 
     /// Kills it and starts another one in its place, when `meanwhile` is over.
@@ -227,11 +271,17 @@ impl<'lab> Containerd<'lab> {
 
     /// A call of `ctr`.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.command_in(self.lab.mark(), args)
+    }
+
+    /// The same in another of containerd's namespaces.
+    pub fn command_in(&self, namespace: &str, args: &[&str]) -> Command {
         let mut command = Command::new("ctr");
         command
+            .env("PATH", crate::lab::path())
             .arg("--address")
             .arg(&self.socket)
-            .args(["--namespace", self.lab.mark()])
+            .args(["--namespace", namespace])
             .args(args)
             .stdin(Stdio::null());
         command
@@ -278,10 +328,7 @@ fn daemon(lab: &Lab, socket: &Path) -> Result<Child> {
     let child = Command::new("containerd")
         .arg("-c")
         .arg(lab.path("containerd.toml"))
-        .env(
-            "PATH",
-            format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()),
-        )
+        .env("PATH", format!("{}:{}", bin.display(), crate::lab::path()))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

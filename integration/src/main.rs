@@ -13,6 +13,7 @@ mod case;
 mod cases;
 mod cgroup;
 mod container;
+mod cri;
 mod docker;
 mod engine;
 mod expect;

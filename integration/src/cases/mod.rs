@@ -16,6 +16,7 @@ mod delegated;
 mod devices;
 mod docker;
 mod engine_containerd;
+mod engine_cri;
 mod engine_docker;
 mod engine_podman;
 mod engine_shim;
@@ -115,6 +116,7 @@ pub fn all() -> Result<Vec<Case>> {
         engine_shim::cases(),
         engine_shim_faults::cases(),
         engine_docker::cases(),
+        engine_cri::cases(),
         golden::cases()?,
         errors::cases()?,
         runtimetest::cases()?,
