@@ -222,6 +222,7 @@ impl<'lab> Containerd<'lab> {
             "[{cri}]\nsandbox_image = {sandbox:?}\nrestrict_oom_score_adj = true\n\
              [{cri}.cni]\nconf_dir = {none:?}\nbin_dir = {none:?}\n\
              [{cri}.containerd]\nsnapshotter = \"native\"\n\
+             default_runtime_name = \"tested\"\n\
              [{cri}.containerd.runtimes.tested]\nruntime_type = {shim:?}\n\
              [{cri}.containerd.runtimes.tested.options]\nBinaryName = {:?}\n",
             lab.runtime,
