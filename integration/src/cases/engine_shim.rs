@@ -12,8 +12,8 @@ use std::process::Stdio;
 
 /// The cases; each starts a daemon.
 pub fn cases() -> Vec<Case> {
-    use crate::case::Need::Tool;
-    let cases: [(&str, Plain); 8] = [
+    use crate::case::Need::{Criu, Tool};
+    let cases: [(&str, Plain); 9] = [
         ("engine_shim_run", run),
         ("engine_shim_run_tty", tty),
         ("engine_shim_exec", exec),
@@ -22,11 +22,18 @@ pub fn cases() -> Vec<Case> {
         ("engine_shim_tells_events_in_order", events),
         ("engine_shim_serves_a_group", group),
         ("engine_shim_logs_to_programs_and_files", logs),
+        ("engine_shim_checkpoints_and_restores", checkpoint),
     ];
     let needs = [Tool("containerd"), Tool("ctr"), Tool("tar")];
     cases
         .into_iter()
-        .map(|(name, run)| Case::new(name, run).needs(&needs).limit(120))
+        .map(|(name, run)| {
+            let case = Case::new(name, run).needs(&needs).limit(120);
+            match name {
+                "engine_shim_checkpoints_and_restores" => case.needs(&[Criu]),
+                _ => case,
+            }
+        })
         .collect()
 }
 
@@ -272,5 +279,33 @@ fn logs(lab: &Lab) -> Result {
         (told("err").ok()? == "err\n").then_some(())
     })?;
     same!("stdout", told("out")?, "k v d\nout\n");
+    Ok(())
+}
+
+/// A shell goes on counting where it was.
+fn checkpoint(lab: &Lab) -> Result {
+    let containerd = Containerd::own_shim(lab)?;
+    let count = "i=0; while :; do i=$((i+1)); echo $i >/n; sleep 0.05; done";
+    containerd
+        .run(&["-d", "--null-io"], "c", &["sh", "-c", count])?
+        .ok()?;
+    let counted = |least: u32, exec: &str| {
+        until("it counts", || {
+            let words = ["tasks", "exec", "--exec-id", exec, "c", "cat", "/n"];
+            let told = containerd.call(&words).ok()?.out;
+            told.trim().parse().ok().filter(|now| *now > least)
+        })
+    };
+    let before: u32 = counted(3, "e1")?;
+    let image = "localhost/checkpoint:latest";
+    let flags = ["containers", "checkpoint", "--image", "--task", "c", image];
+    containerd.call(&flags)?.ok()?;
+    containerd.call(&["tasks", "rm", "-f", "c"])?;
+    containerd.call(&["containers", "rm", "c"])?.ok()?;
+    containerd
+        .call(&["containers", "restore", "--live", "c", image])?
+        .ok()?;
+    // Its file is gone with its root: the number was in its memory.
+    counted(before, "e2")?;
     Ok(())
 }
