@@ -21,6 +21,17 @@ impl Host {
         Self::default()
     }
 
+    /// For fuzzers: a host with both security modules and without Intel RDT, where root is root.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn fixed() -> Self {
+        Self {
+            apparmor: OnceCell::from(true),
+            selinux: OnceCell::from(true),
+            in_user_ns: OnceCell::from(false),
+            resctrl: OnceCell::from(None),
+        }
+    }
+
     /// Whether AppArmor confines programs here (sysfs says `Y`).
     #[must_use]
     pub fn has_apparmor(&self) -> bool {

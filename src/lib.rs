@@ -29,4 +29,7 @@ pub mod supervise;
 
 pub(crate) mod sys;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub use error::{Error, Result};

@@ -16,6 +16,8 @@ mod delete;
 mod digest;
 mod events;
 mod exec;
+#[cfg(test)]
+mod fuzz;
 mod info;
 mod io;
 mod logger;

@@ -235,6 +235,26 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Fuzzing: a mount that containerd asks for stays below the root, and says what was said.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz(one: &Mount) {
+    let root = Path::new("/root");
+    if let Ok(at) = inside(root, &one.target) {
+        let below = at.strip_prefix(root).ok();
+        let plain = |part| matches!(part, std::path::Component::Normal(_));
+        assert!(
+            below.is_some_and(|below| below.components().all(plain)),
+            "{at:?}"
+        );
+    }
+    let (_, data) = parse(&one.options);
+    let said: usize = one.options.iter().map(|option| option.len() + 1).sum();
+    assert!(data.len() <= said);
+    if let Some((dir, short)) = shorten(&data) {
+        assert!(dir.ends_with('/') && short.len() <= data.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

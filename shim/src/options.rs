@@ -180,7 +180,8 @@ fn toml_of(bytes: &[u8]) -> Result<String> {
             }
         }
     }
-    if body.is_empty() && !path.is_empty() {
+    // A fuzzer's paths lead anywhere.
+    if body.is_empty() && !path.is_empty() && !cfg!(fuzzing) {
         body = std::fs::read(&path).doing(format_args!("runtime options in {path}"))?;
     }
     String::from_utf8(body).map_err(|_| Status::invalid("runtime options: not UTF-8"))

@@ -20,6 +20,8 @@ mod resume;
 mod run;
 mod size;
 mod spec;
+#[cfg(any(test, fuzzing))]
+pub(crate) use spec::specs;
 mod start;
 mod state;
 mod update;

@@ -76,6 +76,15 @@ fn spec(name: &str, ids: Option<(u32, u32)>, unified: bool) -> String {
         .replace("@MORE@", &more)
 }
 
+/// For fuzzers: what `spec` writes, and `spec --rootless`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn specs() -> [String; 2] {
+    [
+        spec("creel", None, true),
+        spec("creel", Some((1000, 100)), true),
+    ]
+}
+
 fn write_new(path: PathBuf, text: &str) -> Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Error::rule(

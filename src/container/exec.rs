@@ -132,7 +132,7 @@ fn asked_process(
 
 /// What a process.json does not say is the container's, as runc has it: an exec'd process is no
 /// less confined than the first.
-fn inherit(process: &mut Process, first: &Process) {
+pub(super) fn inherit(process: &mut Process, first: &Process) {
     fn unless<T: Clone>(mine: &mut Option<T>, first: &Option<T>) {
         if mine.is_none() {
             mine.clone_from(first);

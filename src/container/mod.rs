@@ -20,6 +20,9 @@ pub mod status;
 pub mod store;
 mod update;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests;
 

@@ -74,7 +74,7 @@ fn set<T: Clone>(kept: &mut Option<T>, asked: &Option<T>) {
 }
 
 /// Brings `kept` up to date and returns what is to be written: runc's rules, and its reasons.
-fn merge(kept: &mut Resources, asked: &Resources) -> Resources {
+pub(super) fn merge(kept: &mut Resources, asked: &Resources) -> Resources {
     let wanted = asked.memory.clone().unwrap_or_default();
     let memory = kept.memory.get_or_insert_default();
     set(&mut memory.limit, &wanted.limit);

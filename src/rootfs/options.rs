@@ -187,6 +187,9 @@ fn split(word: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,8 @@ mod names;
 mod table;
 mod tree;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 use crate::error::{Doing, Error, Explain, Result};
 use crate::sys;
@@ -98,7 +98,7 @@ impl Seccomp {
     }
 
     /// The program the kernel will run on every syscall.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn program(&self) -> &BpfProgram {
         &self.program
     }

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod dump;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod log;
 mod mounts;
 mod protobuf;

@@ -25,6 +25,10 @@ pub(super) enum Mode {
 impl Mode {
     /// One system call, as runc decides it.
     pub(super) fn detect() -> Self {
+        #[cfg(any(test, fuzzing))]
+        if let Some(mode) = fixed::mode() {
+            return mode;
+        }
         match statfs(ROOT) {
             Ok(fs) if fs.filesystem_type() == CGROUP2_SUPER_MAGIC => Self::V2,
             _ => Self::V1,
@@ -95,12 +99,20 @@ pub(super) fn hierarchies(exact: bool) -> Result<Vec<Hierarchy>> {
 
 /// A file of procfs, whole.
 fn proc_file(path: &str) -> Result<String> {
+    #[cfg(any(test, fuzzing))]
+    if let Some(mode) = fixed::mode() {
+        return Ok(fixed::proc_file(mode, path));
+    }
     let bytes = std::fs::read(path).doing(Doing::ReadProc).on(path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The hierarchies, by the names of their mount points.
 fn listed() -> Result<Vec<Hierarchy>> {
+    #[cfg(any(test, fuzzing))]
+    if fixed::mode().is_some() {
+        return Ok(Vec::new());
+    }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut dir = match Dir::open(ROOT, flags, Permissions::empty()) {
         Ok(dir) => dir,
@@ -133,7 +145,7 @@ fn by_name(name: &str) -> Option<Hierarchy> {
 }
 
 /// The hierarchies of proc_pid_mountinfo(5); the first mount of each.
-fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
+pub(super) fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in text.lines() {
         // 36 35 98:0 /root /mount rw,noatime shared:1 - cgroup cgroup rw,cpu,cpuacct
@@ -196,7 +208,7 @@ impl Own {
     }
 
     /// For tests: as if procfs had said this.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn of(text: &str) -> Self {
         Self(text.into())
     }
@@ -210,6 +222,47 @@ impl Own {
                 .any(|name| name == controller)
                 .then_some(path)
         })
+    }
+}
+
+/// For fuzzers: a host that is the same everywhere, and of which nothing is read.
+#[cfg(any(test, fuzzing))]
+pub(super) mod fixed {
+    use super::{CONTROLLERS, Mode, ROOT};
+    use std::cell::Cell;
+
+    thread_local!(static MODE: Cell<Option<Mode>> = const { Cell::new(None) });
+
+    /// What this thread's host is; `None`: what it is.
+    pub(super) fn mode() -> Option<Mode> {
+        MODE.get()
+    }
+
+    /// Acts on such a host.
+    pub(in super::super) fn on<T>(mode: Mode, act: impl FnOnce() -> T) -> T {
+        let before = MODE.replace(Some(mode));
+        let done = act();
+        MODE.set(before);
+        done
+    }
+
+    pub(super) fn proc_file(mode: Mode, path: &str) -> String {
+        let each = |line: &dyn Fn(usize, &str) -> String| match mode {
+            Mode::V2 => String::new(),
+            Mode::V1 => CONTROLLERS
+                .iter()
+                .enumerate()
+                .map(|(index, name)| line(index, name))
+                .collect(),
+        };
+        match path {
+            "/proc/self/cgroup" => {
+                each(&|index, name| format!("{}:{name}:/session\n", index + 1)) + "0::/session/1\n"
+            }
+            _ => each(&|index, name| {
+                format!("{index} 1 0:{index} / {ROOT}/{name} rw - cgroup cgroup rw,{name}\n")
+            }),
+        }
     }
 }
 

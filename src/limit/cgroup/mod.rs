@@ -20,6 +20,9 @@ mod v2;
 mod view;
 mod watch;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests;
 

@@ -1,13 +1,19 @@
-//! Tests: profiles against their meaning, for every syscall number of every architecture.
+//! Tests: profiles against their meaning, for every syscall number of every architecture; and for
+//! fuzzers, for the numbers that a profile speaks of.
 #![forbid(unsafe_code)]
 // Registers and halves of arguments are cut on purpose.
 #![allow(clippy::cast_possible_truncation)]
 
+pub(crate) mod fuzz;
+#[cfg(test)]
 mod listener;
 mod machine;
 mod meaning;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
 mod plan;
+#[cfg(test)]
 mod second;
 
 use super::Seccomp;
@@ -15,6 +21,7 @@ use super::names::{self, Abi, X32_BIT};
 use machine::{Call, run};
 use oci_spec::runtime::LinuxSeccomp;
 
+#[cfg(test)]
 /// A profile of the kind that Docker gives every container, or the one in the file that
 /// `CREEL_SECCOMP_PROFILE` names.
 fn docker() -> String {
@@ -27,19 +34,23 @@ fn docker() -> String {
 }
 const ABIS: [Abi; 5] = [Abi::X86_64, Abi::X86, Abi::X32, Abi::Arm, Abi::Aarch64];
 
+#[cfg(test)]
 fn profile(json: &str) -> LinuxSeccomp {
     serde_json::from_str(json).unwrap()
 }
 
+#[cfg(test)]
 fn plan(json: &str) -> Seccomp {
     Seccomp::plan(&profile(json), &mut Vec::new()).unwrap()
 }
 
+#[cfg(test)]
 fn refusal(json: &str) -> String {
     let error = Seccomp::plan(&profile(json), &mut Vec::new()).unwrap_err();
     error.to_string()
 }
 
+#[cfg(test)]
 /// A profile with that default and those entries of `syscalls`.
 fn with(default: &str, syscalls: &str) -> String {
     format!(
@@ -48,6 +59,7 @@ fn with(default: &str, syscalls: &str) -> String {
     )
 }
 
+#[cfg(test)]
 /// All numbers in use on an ABI and as many that are not, and the edges of the number space.
 fn numbers(abi: Abi) -> Vec<u32> {
     let base = if abi == Abi::X32 { X32_BIT } else { 0 };
@@ -64,6 +76,7 @@ fn numbers(abi: Abi) -> Vec<u32> {
     numbers
 }
 
+#[cfg(test)]
 /// Calls that try every number of an ABI, and those with conditions with many arguments.
 fn calls(profile: &LinuxSeccomp, abi: Abi) -> Vec<Call> {
     let mut conditional = vec![];

@@ -4,7 +4,7 @@
 //! containerd's metrics need, is skipped there. Counters count since the cgroup was made.
 #![forbid(unsafe_code)]
 
-mod text;
+pub(super) mod text;
 mod v1;
 mod v2;
 

@@ -155,3 +155,16 @@ impl Cgroup {
         }
     }
 }
+
+/// Fuzzing: a file, as if it were of each format.
+#[cfg(any(test, fuzzing))]
+pub(in super::super) fn fuzz(text: &str) {
+    number(text);
+    map(text);
+    devices(text);
+    rdma(text);
+    let pressure = pressure(text);
+    for average in [pressure.some.avg10, pressure.full.avg300] {
+        assert!(average.is_finite() && average >= 0.0);
+    }
+}

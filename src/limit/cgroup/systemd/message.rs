@@ -139,11 +139,9 @@ pub(super) fn call(
     (object, interface, member): Method<'_>,
     arguments: &[Value],
 ) -> Vec<u8> {
-    let mut body = Vec::new();
     let mut kinds = String::new();
     for argument in arguments {
         argument.signature(&mut kinds);
-        argument.put(&mut body);
     }
     let field = |code: u8, kind: u8, text: &str| {
         let value = Value::Variant(Box::new(Value::Text(kind, text.into())));
@@ -158,7 +156,14 @@ pub(super) fn call(
     if !kinds.is_empty() {
         fields.push(field(8, b'g', &kinds));
     }
-    let mut out = vec![b'l', CALL, 0, 1];
+    whole(CALL, serial, fields, arguments)
+}
+
+/// The bytes of a message: `fields` of its header, which say its signature, and its body.
+pub(super) fn whole(kind: u8, serial: u32, fields: Vec<Value>, values: &[Value]) -> Vec<u8> {
+    let mut body = Vec::new();
+    values.iter().for_each(|value| value.put(&mut body));
+    let mut out = vec![b'l', kind, 0, 1];
     out.extend(length(body.len()));
     out.extend(serial.to_le_bytes());
     Value::Array("(yv)".into(), fields).put(&mut out);

@@ -15,3 +15,6 @@ mod unit;
 pub(super) use properties::round;
 pub(crate) use unit::Unit;
 pub(super) use unit::UnitPlan;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
