@@ -72,15 +72,15 @@ pub fn seeds(door: &str) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Words that a door understands, for libFuzzer to put together: those of its seeds.
+/// The words of seeds, for libFuzzer to put together.
 #[must_use]
-pub fn words(door: &str) -> BTreeSet<String> {
+pub fn words(seeds: &[Vec<u8>]) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
-    for seed in seeds(door) {
-        match serde_json::from_slice::<Value>(&seed) {
+    for seed in seeds {
+        match serde_json::from_slice::<Value>(seed) {
             Ok(json) => collect(&json, &mut words),
             Err(_) => {
-                let text = String::from_utf8_lossy(&seed);
+                let text = String::from_utf8_lossy(seed);
                 let parts = text.split(|c: char| c.is_control() || " ,;\"".contains(c));
                 words.extend(parts.filter(|part| part.is_ascii()).map(str::to_owned));
             }

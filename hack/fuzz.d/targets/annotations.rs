@@ -1,4 +1,4 @@
 //! Fuzzing: see the door of this name in `creel::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| creel::fuzz::annotations(bytes));
+libfuzzer_sys::fuzz_target!(init: creel_fuzz::begin("annotations"), |bytes: &[u8]| creel::fuzz::annotations(bytes));

@@ -1,4 +1,4 @@
 //! Fuzzing: see the door of this name in `creel::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| creel::fuzz::procfs(bytes));
+libfuzzer_sys::fuzz_target!(init: creel_fuzz::begin("procfs"), |bytes: &[u8]| creel::fuzz::procfs(bytes));

@@ -1,0 +1,89 @@
+//! Fuzzing: what all targets share, and containerd's shim, which is a program and no library: its
+//! modules are taken in here.
+#![forbid(unsafe_code)]
+#![allow(dead_code)] // nothing calls the shim's main
+
+#[path = "../../shim/src"]
+mod shim {
+    pub mod bootstrap;
+    pub mod bury;
+    pub mod change;
+    pub mod console;
+    pub mod create;
+    pub mod delete;
+    pub mod digest;
+    pub mod events;
+    pub mod exec;
+    pub mod fuzz;
+    pub mod info;
+    pub mod io;
+    pub mod logger;
+    pub mod metrics;
+    pub mod mounts;
+    pub mod oom;
+    pub mod options;
+    pub mod process;
+    pub mod pump;
+    pub mod reap;
+    pub mod runtime;
+    pub mod serve;
+    pub mod shim;
+    pub mod start;
+    pub mod status;
+    pub mod task;
+    pub mod watch;
+    pub mod wire;
+    pub mod work;
+}
+
+pub use shim::fuzz::{bootstrap, ttrpc};
+use shim::*;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+/// As in the shim.
+const NAME: &str = "io.containerd.creel.v2";
+
+/// Before the first input: with SEEDS=DIR in the environment, writes what the fuzzer of `door` is to
+/// begin with, DIR/DOOR/* and DIR/DOOR.dict, and ends.
+pub fn begin(door: &str) {
+    let Some(dir) = std::env::var_os("SEEDS") else {
+        return;
+    };
+    if let Err(error) = write(Path::new(&dir), door) {
+        eprintln!("{}: {error}", dir.display());
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+fn write(dir: &Path, door: &str) -> std::io::Result<()> {
+    let ours = shim::fuzz::DOORS.iter().find(|(name, ..)| *name == door);
+    let mut seeds = creel::fuzz::seeds::seeds(door);
+    seeds.extend(ours.into_iter().flat_map(|(_, _, seeds)| seeds()));
+    std::fs::create_dir_all(dir.join(door))?;
+    for (index, seed) in seeds.iter().enumerate() {
+        std::fs::write(dir.join(door).join(format!("{index:03}")), seed)?;
+    }
+    let words = creel::fuzz::seeds::words(&seeds);
+    std::fs::write(dir.join(format!("{door}.dict")), dictionary(&words))
+}
+
+/// The form that libFuzzer reads words in.
+fn dictionary(words: &BTreeSet<String>) -> String {
+    let mut out = String::new();
+    for word in words {
+        out.push('"');
+        for byte in word.bytes() {
+            match byte {
+                b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+                b' '..=b'~' => out.push(char::from(byte)),
+                other => drop(write!(out, "\\x{other:02x}")),
+            }
+        }
+        out.push_str("\"\n");
+    }
+    out
+}
