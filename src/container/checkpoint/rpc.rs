@@ -178,18 +178,18 @@ fn features(value: Value<'_>) -> Option<Features> {
 
 /// Major, minor and sublevel in pairs of digits; one built from git counts as the next minor.
 fn version(value: Value<'_>) -> Option<u32> {
-    let (mut version, mut sublevel, mut git) = (0_u32, 0, false);
+    let (mut major, mut minor, mut sublevel, mut git) = (0, 0, 0, false);
     for (field, value) in fields(value.bytes())? {
         let number = u32::try_from(value.number().min(99)).unwrap_or(99);
         match field {
-            1 => version += number * 10_000,
-            2 => version += number * 100,
+            1 => major = number,
+            2 => minor = number,
             3 => git = !value.bytes().is_empty(),
             4 => sublevel = number,
             _ => {}
         }
     }
-    Some(version + if git { 100 } else { sublevel })
+    Some(major * 10_000 + minor * 100 + if git { 100 } else { sublevel })
 }
 
 #[cfg(test)]
@@ -226,6 +226,15 @@ mod tests {
             (failed.success, failed.errno, failed.message.as_str()),
             (false, 52, "no")
         );
+    }
+
+    #[test]
+    fn of_a_field_that_is_told_again_the_last_counts() {
+        let told = b"\x08\x03\x10\x63\x20\x01".repeat(5000);
+        let mut response = Message::default();
+        response.put(10, told);
+        let version = Response::read(response.bytes()).map(|read| read.version);
+        assert_eq!(version, Some(39_901));
     }
 
     #[test]
