@@ -14,6 +14,10 @@ use std::time::Duration;
 
 const PREFIX: &str = "org.systemd.property.";
 
+/// What a signature may have: so many bytes, and arrays within arrays (D-Bus, "Valid Signatures").
+const SIGNATURE: usize = 255;
+const ARRAYS: usize = 32;
+
 /// The type keywords and the letters that they stand for.
 const KEYWORDS: &[(&str, u8)] = &[
     ("boolean", b'b'),
@@ -132,9 +136,12 @@ impl<'a> Parser<'a> {
         if let Some(quote @ ('\'' | '"')) = self.rest.chars().next() {
             let letter = letter.unwrap_or(b's');
             let text = self.quoted(quote)?;
-            return b"sog"
-                .contains(&letter)
-                .then_some(Value::Text(letter, text));
+            let fits = match letter {
+                b's' | b'o' => true,
+                b'g' => text.len() <= SIGNATURE,
+                _ => false,
+            };
+            return fits.then_some(Value::Text(letter, text));
         }
         let word = self.word();
         if let Some(signature) = word.strip_prefix('@') {
@@ -154,7 +161,8 @@ impl<'a> Parser<'a> {
             None => None,
             Some(element) => {
                 let element = element?;
-                known(element.trim_start_matches('a')).then_some(())?;
+                let basic = element.trim_start_matches('a');
+                (known(basic) && element.len() - basic.len() < ARRAYS).then_some(())?;
                 Some(element.to_owned())
             }
         };
@@ -336,6 +344,14 @@ mod tests {
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_bus_has_no_room_for_is_refused() {
+        let signature = |length| format!("signature '{}'", "s".repeat(length));
+        let array = |depth| format!("@{}s []", "a".repeat(depth));
+        assert!(parse(&signature(255)).is_some() && parse(&array(32)).is_some());
+        assert_eq!((parse(&signature(256)), parse(&array(33))), (None, None));
     }
 
     fn one(key: &str, text: &str) -> Result<Vec<Property>> {
