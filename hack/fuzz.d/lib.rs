@@ -4,7 +4,7 @@
 #![allow(dead_code)] // nothing calls the shim's main
 
 #[path = "../../shim/src"]
-mod shim {
+mod parts {
     pub mod bootstrap;
     pub mod bury;
     pub mod change;
@@ -36,8 +36,9 @@ mod shim {
     pub mod work;
 }
 
-pub use shim::fuzz::{bootstrap, ttrpc};
-use shim::*;
+/// What the shim is held to.
+pub use parts::fuzz as shim_doors;
+use parts::*;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -60,7 +61,7 @@ pub fn begin(door: &str) {
 }
 
 fn write(dir: &Path, door: &str) -> std::io::Result<()> {
-    let ours = shim::fuzz::DOORS.iter().find(|(name, ..)| *name == door);
+    let ours = shim_doors::DOORS.iter().find(|(name, ..)| *name == door);
     let mut seeds = creel::fuzz::seeds::seeds(door);
     seeds.extend(ours.into_iter().flat_map(|(_, _, seeds)| seeds()));
     std::fs::create_dir_all(dir.join(door))?;

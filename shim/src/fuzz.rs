@@ -102,7 +102,7 @@ fn id(id: &str) {
 
 /// What containerd gives the shim at `start`, by its stdin.
 pub fn bootstrap(bytes: &[u8]) {
-    bootstrap::fuzz(bytes);
+    bootstrap::fuzz::start(bytes);
     if let Ok(any) = Any::parse_from_bytes(bytes)
         && let Ok(options) = Options::decode(Some(&any))
     {
@@ -149,7 +149,7 @@ fn bootstrap_seeds() -> Vec<Vec<u8>> {
         .iter()
         .map(|any| any.write_to_bytes().unwrap())
         .collect();
-    seeds.push(bootstrap::fuzz_seed(&options()));
+    seeds.push(bootstrap::fuzz::seed(&options()));
     seeds.push(Vec::new());
     seeds
 }

@@ -18,6 +18,7 @@ mod second;
 
 use super::Seccomp;
 use super::names::{self, Abi, X32_BIT};
+#[cfg(test)]
 use machine::{Call, run};
 use oci_spec::runtime::LinuxSeccomp;
 

@@ -60,4 +60,97 @@ fn call(found: &[Property]) {
     assert_eq!(message.kind, message::CALL);
     assert_eq!(message.member, "Method");
     assert_eq!(message.signature, format!("s{}", wire.signature_text()));
+    let (mut at, mut kinds) = (0, message.signature.as_bytes());
+    let body = message.body();
+    while !kinds.is_empty() {
+        kinds = walk(kinds, body, &mut at).unwrap();
+    }
+    assert_eq!(at, body.len(), "bytes that no value has");
+}
+
+/// Passes over one value, as whoever gets the message must; returns the kinds that follow its own.
+fn walk<'a>(kinds: &'a [u8], bytes: &[u8], at: &mut usize) -> Option<&'a [u8]> {
+    let (kind, rest) = kinds.split_first()?;
+    let align = |at: &mut usize, to: usize| *at = at.next_multiple_of(to);
+    let number = |at: &mut usize| {
+        align(at, 4);
+        let four = bytes.get(*at..)?.first_chunk()?;
+        *at += 4;
+        usize::try_from(u32::from_le_bytes(*four)).ok()
+    };
+    let text = |at: &mut usize, length: usize| {
+        let text = bytes.get(*at..*at + length)?;
+        *at += length + 1;
+        (bytes.get(*at - 1) == Some(&0) && !text.contains(&0)).then_some(text)
+    };
+    match kind {
+        b's' | b'o' => {
+            let length = number(at)?;
+            std::str::from_utf8(text(at, length)?).ok()?;
+        }
+        b'g' | b'v' => {
+            let length = bytes.get(*at).copied()?;
+            *at += 1;
+            let inner = text(at, length.into())?;
+            if *kind == b'v' && !walk(inner, bytes, at)?.is_empty() {
+                return None;
+            }
+        }
+        b'(' => {
+            align(at, 8);
+            let mut inner = rest;
+            while *inner.first()? != b')' {
+                inner = walk(inner, bytes, at)?;
+            }
+            return inner.get(1..);
+        }
+        b'a' => {
+            let length = number(at)?;
+            align(
+                at,
+                if b"(xtd".contains(rest.first()?) {
+                    8
+                } else {
+                    1
+                },
+            );
+            let end = *at + length;
+            let mut after = rest;
+            while *at < end {
+                after = walk(rest, bytes, at)?;
+            }
+            // Nothing to walk over: what the type is, is left to the one who wrote it.
+            let after = if length == 0 { past(rest)? } else { after };
+            return (*at == end).then_some(after);
+        }
+        _ => {
+            let size = match kind {
+                b'y' => 1,
+                b'n' | b'q' => 2,
+                b'b' | b'i' | b'u' => 4,
+                b'x' | b't' | b'd' => 8,
+                _ => return None,
+            };
+            align(at, size);
+            *at += size;
+            bytes.get(..*at)?;
+        }
+    }
+    Some(rest)
+}
+
+/// The kinds that follow the first.
+fn past(kinds: &[u8]) -> Option<&[u8]> {
+    let (kind, rest) = kinds.split_first()?;
+    match kind {
+        b'a' => past(rest),
+        b'(' => {
+            let mut inner = rest;
+            while *inner.first()? != b')' {
+                inner = past(inner)?;
+            }
+            inner.get(1..)
+        }
+        _ => Some(rest),
+    }
 }

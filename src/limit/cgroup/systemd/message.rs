@@ -202,6 +202,12 @@ impl Message {
         Some(texts)
     }
 
+    /// For fuzzers, that read it all.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     fn reader(&self) -> Reader<'_> {
         Reader {
             bytes: &self.body,
