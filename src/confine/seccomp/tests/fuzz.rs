@@ -4,7 +4,7 @@
 use super::machine::{Call, run};
 use super::{ABIS, Abi, Seccomp, meaning, names, vectors};
 use crate::fuzz::same;
-use oci_spec::runtime::LinuxSeccomp;
+use oci_spec::runtime::{LinuxSeccomp, LinuxSyscall};
 use std::collections::BTreeSet;
 
 /// What the kernel kills a call of an ABI with that the filter does not know.
@@ -22,21 +22,32 @@ pub fn seccomp(bytes: &[u8]) {
     let program = planned.program();
     assert!(!program.is_empty() && program.len() <= 4096);
     let listed = super::super::abis(profile.architectures().as_deref()).unwrap_or_default();
-    let mut vectors = vectors(&profile);
-    vectors.truncate(48);
+    let mut many = vectors(&profile);
+    many.truncate(32);
+    let plain = [[0; 6], [u64::MAX; 6]];
     for abi in ABIS {
-        for number in numbers(&profile, abi) {
-            let settled = settled(&profile, abi, number);
-            for args in &vectors {
-                let arch = abi.audit();
-                let (verdict, steps) = run(
-                    program,
-                    &Call {
-                        arch,
-                        number,
-                        args: *args,
-                    },
-                );
+        for number in numbers(&profile, abi, bytes) {
+            let speak = speaking(&profile, abi, number);
+            let conditional = |entry: &&LinuxSyscall| entry.args().iter().flatten().count() > 0;
+            let args = match speak.iter().any(conditional) {
+                true => &many[..],
+                false => &plain,
+            };
+            // Of rules that contradict each other, `meaning` knows nothing.
+            let actions = speak
+                .iter()
+                .map(|entry| (entry.action(), entry.errno_ret()));
+            let settled = actions
+                .collect::<Vec<_>>()
+                .windows(2)
+                .all(|two| two[0] == two[1]);
+            for args in args {
+                let call = Call {
+                    arch: abi.audit(),
+                    number,
+                    args: *args,
+                };
+                let (verdict, steps) = run(program, &call);
                 assert!(steps <= program.len(), "a step back");
                 if !listed.contains(&abi) {
                     assert_eq!(verdict, KILL, "{abi:?} {number:#x} is of no ABI listed");
@@ -49,24 +60,22 @@ pub fn seccomp(bytes: &[u8]) {
     }
 }
 
-/// Whether rules with one action only speak of a call: of contradictions, `meaning` knows nothing.
-fn settled(profile: &LinuxSeccomp, abi: Abi, number: u32) -> bool {
-    let through = |name: &String| {
+/// The rules that speak of a call.
+fn speaking(profile: &LinuxSeccomp, abi: Abi, number: u32) -> Vec<&LinuxSyscall> {
+    let about = |name: &String| {
         names::find(name).is_some_and(|numbers| {
             let multiplexed = numbers.multiplexed().filter(|_| abi == Abi::X86);
             numbers.on(abi) == Some(number) || multiplexed.is_some_and(|one| one.through == number)
         })
     };
     let entries = profile.syscalls().iter().flatten();
-    let speak = entries.filter(|entry| entry.names().iter().any(through));
-    let actions: BTreeSet<u32> = speak
-        .map(|entry| entry.action().as_u32(entry.errno_ret()))
-        .collect();
-    actions.len() <= 1
+    entries
+        .filter(|entry| entry.names().iter().any(about))
+        .collect()
 }
 
-/// The numbers of the calls that a profile names, those beside them, and some that nobody has.
-fn numbers(profile: &LinuxSeccomp, abi: Abi) -> BTreeSet<u32> {
+/// The numbers of some calls that a profile names, those beside them, and some that nobody has.
+fn numbers(profile: &LinuxSeccomp, abi: Abi, bytes: &[u8]) -> BTreeSet<u32> {
     let base = if abi == Abi::X32 { super::X32_BIT } else { 0 };
     let mut numbers = BTreeSet::from([base, base | 1023, base | 0x3fff_ffff]);
     if abi == Abi::X86 {
@@ -74,11 +83,16 @@ fn numbers(profile: &LinuxSeccomp, abi: Abi) -> BTreeSet<u32> {
     }
     let entries = profile.syscalls().iter().flatten();
     let names = entries.flat_map(|entry| entry.names());
-    for number in names.filter_map(|name| names::find(name)?.on(abi)).take(40) {
-        numbers.extend([number, number + 1]);
-        if number > base {
-            numbers.insert(number - 1);
-        }
+    let named: Vec<u32> = names
+        .filter_map(|name| names::find(name)?.on(abi))
+        .collect();
+    // Not all, for a profile may name hundreds: others each time, by what stands in it.
+    let from = bytes.iter().fold(7_usize, |sum, byte| {
+        sum.wrapping_mul(31) ^ usize::from(*byte)
+    });
+    let from = from % named.len().max(1);
+    for number in named.iter().cycle().skip(from).take(named.len().min(12)) {
+        numbers.extend([*number, number + 1, number.saturating_sub(1).max(base)]);
     }
     numbers
 }
