@@ -50,7 +50,7 @@ impl Capabilities {
             ));
         }
         let raisable = out.permitted & out.inheritable;
-        for known in caps::all() {
+        for known in in_order() {
             let bit = known.bitmask();
             if out.ambient & bit != 0 && raisable & bit == 0 {
                 warnings.push(format!(
@@ -60,9 +60,8 @@ impl Capabilities {
         }
         out.ambient &= raisable;
         if out.effective & !out.permitted != 0 {
-            let first = caps::all()
-                .into_iter()
-                .find(|c| out.effective & !out.permitted & c.bitmask() != 0);
+            let wrong = |c: &caps::Capability| out.effective & !out.permitted & c.bitmask() != 0;
+            let first = in_order().into_iter().find(wrong);
             let name = first.map(|c| c.to_string()).unwrap_or_default();
             // capabilities(7): permitted is the limiting superset of effective.
             let why = "an effective capability must be permitted, too";
@@ -115,6 +114,13 @@ impl Capabilities {
     }
 }
 
+/// All capabilities by their number: what is said of them is the same each time.
+fn in_order() -> Vec<caps::Capability> {
+    let mut all: Vec<_> = caps::all().into_iter().collect();
+    all.sort_unstable_by_key(caps::Capability::index);
+    all
+}
+
 fn explain(result: nix::Result<()>, set: &str) -> Result<()> {
     result
         .doing(Doing::SetCapabilities)
@@ -143,6 +149,23 @@ mod tests {
         assert_eq!(
             warnings,
             [r#"ignoring unknown or unavailable capabilities: ["CAP_FLY"]"#]
+        );
+    }
+
+    #[test]
+    fn of_several_faults_the_same_is_named_each_time() {
+        let names = r#"["CAP_KILL","CAP_CHOWN","CAP_SYSLOG","CAP_BPF","CAP_SETUID"]"#;
+        let json = format!(r#"{{"capabilities":{{"effective":{names}}}}}"#);
+        let process = serde_json::from_str(&json).unwrap();
+        let error = Capabilities::plan(&process, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("CAP_CHOWN"), "{error}");
+        let (_, warnings) = plan(&format!(r#"{{"capabilities":{{"ambient":{names}}}}}"#));
+        let order = ["CHOWN", "KILL", "SETUID", "SYSLOG", "BPF"];
+        assert!(
+            warnings
+                .iter()
+                .zip(order)
+                .all(|(text, name)| text.contains(name))
         );
     }
 
