@@ -9,7 +9,7 @@
 
 use oci_spec::runtime::{Hooks, LinuxIdMapping, LinuxNamespaceType, LinuxSeccomp, LinuxTimeOffset};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Reads `null` as the type's default.
 fn null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(de: D) -> Result<T, D::Error> {
@@ -206,7 +206,7 @@ pub struct Linux {
     pub memory_policy: Option<MemoryPolicy>,
     pub personality: Option<Personality>,
     #[serde(deserialize_with = "null")]
-    pub time_offsets: HashMap<String, LinuxTimeOffset>,
+    pub time_offsets: BTreeMap<String, LinuxTimeOffset>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

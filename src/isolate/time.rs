@@ -73,3 +73,18 @@ impl TimeOffsets {
             .field("linux.timeOffsets")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_told_in_the_same_order_each_time() {
+        let json = r#"{"linux": {"namespaces": [{"type": "time"}], "timeOffsets": {
+            "monotonic": {"secs": 5, "nanosecs": 6}, "boottime": {"secs": -5, "nanosecs": 0}}}}"#;
+        let config: Config = serde_json::from_str(json).unwrap();
+        let namespaces = Namespaces::plan(&config).unwrap();
+        let offsets = TimeOffsets::plan(&config, &namespaces).unwrap();
+        assert_eq!(offsets.lines, "boottime -5 0\nmonotonic 5 6\n");
+    }
+}
