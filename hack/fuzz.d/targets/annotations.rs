@@ -1,4 +1,6 @@
 //! Fuzzing: see the door of this name in `creel::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: creel_fuzz::begin("annotations"), |bytes: &[u8]| creel::fuzz::annotations(bytes));
+use creel_fuzz::{begin, knock};
+
+libfuzzer_sys::fuzz_target!(init: begin("annotations"), |bytes: &[u8]| knock(creel::fuzz::annotations, bytes));

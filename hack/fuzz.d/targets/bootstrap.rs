@@ -1,4 +1,6 @@
 //! Fuzzing: see the door of this name in `shim/src/fuzz.rs`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: creel_fuzz::begin("bootstrap"), |bytes: &[u8]| creel_fuzz::shim_doors::bootstrap(bytes));
+use creel_fuzz::{begin, knock};
+
+libfuzzer_sys::fuzz_target!(init: begin("bootstrap"), |bytes: &[u8]| knock(creel_fuzz::shim_doors::bootstrap, bytes));

@@ -1,4 +1,6 @@
 //! Fuzzing: see the door of this name in `creel::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: creel_fuzz::begin("seccomp"), |bytes: &[u8]| creel::fuzz::seccomp(bytes));
+use creel_fuzz::{begin, knock};
+
+libfuzzer_sys::fuzz_target!(init: begin("seccomp"), |bytes: &[u8]| knock(creel::fuzz::seccomp, bytes));

@@ -1,4 +1,6 @@
 //! Fuzzing: see the door of this name in `creel::fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: creel_fuzz::begin("stage_socket"), |bytes: &[u8]| creel::fuzz::stage_socket(bytes));
+use creel_fuzz::{begin, knock};
+
+libfuzzer_sys::fuzz_target!(init: begin("stage_socket"), |bytes: &[u8]| knock(creel::fuzz::stage_socket, bytes));

@@ -28,6 +28,9 @@ pub fn cgroups_path(bytes: &[u8]) {
     let Ok(wanted) = Wanted::parse(asked, "id") else {
         return;
     };
+    if rest.contains('\0') {
+        return; // no text of the kernel's
+    }
     let own = Own::of(own);
     let hierarchy = Hierarchy {
         controllers: "cpu,cpuacct".into(),
