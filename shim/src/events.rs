@@ -4,6 +4,7 @@
 
 use crate::status::{Doing, Result, Status};
 use crate::wire;
+use crate::work::Workers;
 use containerd_shim_protos::api::ForwardRequest;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -14,7 +15,6 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SERVICE: &str = "containerd.services.events.ttrpc.v1.Events";
@@ -44,6 +44,7 @@ struct Queue {
 struct Inner {
     address: String,
     namespace: String,
+    workers: Workers,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -64,10 +65,11 @@ pub fn timestamp(moment: SystemTime) -> Timestamp {
 
 impl Publisher {
     /// To the ttrpc socket at that path; an empty one means that nobody listens.
-    pub fn new(address: &str, namespace: &str) -> Self {
+    pub fn new(address: &str, namespace: &str, workers: &Workers) -> Self {
         Self(Arc::new(Inner {
             address: address.trim_start_matches("unix://").into(),
             namespace: namespace.into(),
+            workers: workers.clone(),
             queue: Mutex::default(),
             changed: Condvar::new(),
         }))
@@ -97,11 +99,9 @@ impl Publisher {
         });
         self.0.changed.notify_all();
         if !queue.running {
+            queue.running = true;
             let inner = Arc::clone(&self.0);
-            let spawned = Builder::new()
-                .stack_size(256 << 10)
-                .spawn(move || inner.run());
-            queue.running = spawned.is_ok();
+            self.0.workers.take_first(move || inner.run());
         }
     }
 

@@ -4,7 +4,8 @@
 //! serving the task service at a socket (`serve`, `shim`, `task`). That one has creel make
 //! containers and processes in them (`create`, `start`, `exec`, `runtime`), passes their bytes on
 //! (`io`, `pump`, `console`, `logger`), and tells how they ended (`reap`, `process`, `events`). One
-//! thread waits for everything (`watch`); what takes time is done by others (`work`).
+//! thread waits for everything (`watch`), and is kept to that (`jail`); what takes time is done by
+//! others (`work`).
 #![forbid(unsafe_code)]
 
 mod bootstrap;
@@ -20,6 +21,7 @@ mod exec;
 mod fuzz;
 mod info;
 mod io;
+mod jail;
 mod logger;
 mod metrics;
 mod mounts;

@@ -9,13 +9,15 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 #[derive(Debug)]
 enum Bell {
-    V1(EventFd, #[allow(dead_code)] File),
+    V1(EventFd),
     V2(Inotify),
 }
 
@@ -23,8 +25,8 @@ enum Bell {
 #[derive(Debug)]
 pub struct Oom {
     bell: Bell,
-    /// The file with a line `oom_kill N`.
-    file: PathBuf,
+    /// The one with a line `oom_kill N`: open, for the thread that serves opens none.
+    file: File,
     last: u64,
 }
 
@@ -45,37 +47,39 @@ impl Oom {
 
     fn v1(dir: &Path) -> Result<Self> {
         let file = dir.join("memory.oom_control");
-        let control = File::open(&file).doing(file.display())?;
+        let file = File::open(&file).doing(file.display())?;
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let line = format!("{} {}", bell.as_fd().as_raw_fd(), control.as_raw_fd());
+        let line = format!("{} {}", bell.as_fd().as_raw_fd(), file.as_raw_fd());
         std::fs::write(dir.join("cgroup.event_control"), line).doing("cgroup.event_control")?;
         Ok(Self {
-            bell: Bell::V1(bell, control),
+            bell: Bell::V1(bell),
             last: count(&file).unwrap_or(0),
             file,
         })
     }
 
     fn v2(dir: &Path) -> Result<Option<Self>> {
-        let file = dir.join("memory.events");
-        let Some(last) = count(&file) else {
-            return Ok(None); // without the memory controller
+        let path = dir.join("memory.events");
+        let file = match File::open(&path) {
+            // Without the memory controller.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.doing(path.display())?,
         };
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         inotify
-            .add_watch(&file, AddWatchFlags::IN_MODIFY)
-            .doing(file.display())?;
+            .add_watch(&path, AddWatchFlags::IN_MODIFY)
+            .doing(path.display())?;
         Ok(Some(Self {
             bell: Bell::V2(inotify),
+            last: count(&file).unwrap_or(0),
             file,
-            last,
         }))
     }
 
     /// Whether there was a kill since the last time.
     pub fn struck(&mut self) -> bool {
         let rung = match &self.bell {
-            Bell::V1(bell, _) => bell.read().is_ok_and(|count| count > 0),
+            Bell::V1(bell) => bell.read().is_ok_and(|count| count > 0),
             Bell::V2(inotify) => {
                 // What matters is in the file.
                 drop(inotify.read_events());
@@ -95,7 +99,7 @@ impl Oom {
 
     fn bell(&self) -> Result<OwnedFd> {
         Ok(match &self.bell {
-            Bell::V1(bell, _) => bell.as_fd().try_clone_to_owned()?,
+            Bell::V1(bell) => bell.as_fd().try_clone_to_owned()?,
             Bell::V2(inotify) => inotify.as_fd().try_clone_to_owned()?,
         })
     }
@@ -110,11 +114,12 @@ impl Oom {
 }
 
 /// The number in the line `oom_kill N`.
-fn count(file: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))?;
+fn count(file: &File) -> Option<u64> {
+    let mut text = [0; 512];
+    // A few lines; of a cgroup that was removed, there are none.
+    let length = file.read_at(&mut text, 0).ok()?;
+    let mut lines = std::str::from_utf8(text.get(..length)?).ok()?.lines();
+    let line = lines.find_map(|line| line.strip_prefix("oom_kill "))?;
     line.trim().parse().ok()
 }
 
@@ -156,13 +161,14 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("memory.events");
         std::fs::write(&file, "low 0\noom 3\noom_kill 2\noom_group_kill 1\n").unwrap();
-        assert_eq!(count(&file), Some(2));
+        assert_eq!(count(&File::open(&file).unwrap()), Some(2));
         let mut oom = Oom::v2(&dir).unwrap().unwrap();
         assert!(!oom.struck());
         std::fs::write(&file, "oom_kill 3\n").unwrap();
         assert!(oom.struck());
         assert!(!oom.struck());
-        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::write(&file, "").unwrap();
         assert!(!oom.struck());
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -3,10 +3,12 @@
 
 use crate::bootstrap::Words;
 use crate::events::Publisher;
-use crate::reap::Signals;
+use crate::jail;
+use crate::reap::{Nursery, Signals};
 use crate::shim::{Door, Shim};
 use crate::status::{Doing, Result};
 use crate::watch::Watch;
+use crate::work::Workers;
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::stat::Mode;
@@ -16,6 +18,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// How long containerd may take to hear the last events.
@@ -31,23 +34,42 @@ pub fn serve(words: &Words) -> Result<()> {
     open_log();
     set_child_subreaper(true).doing("become the subreaper")?;
 
-    let socket = Path::new(&words.socket);
+    let socket = Path::new(&words.socket).to_owned();
     let socket_dir = socket.parent().unwrap_or(Path::new("/")).to_owned();
     let ttrpc = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
-    let publisher = Publisher::new(&ttrpc, &words.namespace);
     let mut watch = Watch::new()?;
     let handle = watch.handle();
-    let shim = Arc::new(Shim::new(&words.namespace, socket_dir, handle, publisher));
-    shim.watch.add(Signals::block(&shim.nursery)?);
+    let nursery = Nursery::default();
+    handle.add(Signals::block(&nursery)?);
+    let workers = Workers::start()?;
+    let publisher = Publisher::new(&ttrpc, &words.namespace, &workers);
+    let shim = Arc::new(Shim::new(
+        &words.namespace,
+        socket_dir,
+        handle,
+        workers,
+        publisher,
+        nursery,
+    ));
     shim.watch.add(Door {
         listener,
         shim: Arc::clone(&shim),
     });
     // A cwd in the bundle would keep its mount busy after the bundle is gone.
     std::env::set_current_dir("/")?;
+    // A kernel without seccomp runs containers as well.
+    if let Err(error) = jail::enter() {
+        creel::log::warning(&format_args!("the shim is not jailed: {error}"));
+    }
     watch.run()?;
     shim.publisher.finish(PATIENCE);
-    std::fs::remove_file(socket).unwrap_or(());
+    // Nothing that this thread may do.
+    let (done, removed) = channel();
+    shim.workers.take_first(move || {
+        std::fs::remove_file(socket).unwrap_or(());
+        drop(done);
+    });
+    removed.recv().unwrap_or(());
     Ok(())
 }
 

@@ -38,14 +38,21 @@ pub struct Shim {
 
 impl Shim {
     /// Without containers.
-    pub fn new(namespace: &str, socket_dir: PathBuf, watch: Handle, publisher: Publisher) -> Self {
+    pub fn new(
+        namespace: &str,
+        socket_dir: PathBuf,
+        watch: Handle,
+        workers: Workers,
+        publisher: Publisher,
+        nursery: Nursery,
+    ) -> Self {
         Self {
             namespace: namespace.into(),
             socket_dir,
             watch,
-            workers: Workers::default(),
+            workers,
             publisher,
-            nursery: Nursery::default(),
+            nursery,
             containers: Mutex::default(),
         }
     }

@@ -225,7 +225,7 @@ fn flat(lab: &Lab) -> Result {
     };
     let idle = || {
         until("the shim is idle", || {
-            weight(shim).ok().filter(|(_, threads, _)| *threads == 1)
+            weight(shim).ok().filter(|(_, threads, _)| *threads == 2)
         })
     };
     (0..20).try_for_each(exec)?;
