@@ -5,10 +5,9 @@ use crate::shim::Shim;
 use crate::status::{Result, Status};
 use crate::task::bytes;
 use containerd_shim_protos::api::{StatsRequest, StatsResponse};
-use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use creel::container::stats::Stats;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod v1;
@@ -18,56 +17,30 @@ mod v2;
 pub fn stats(shim: &Arc<Shim>, asked: &StatsRequest) -> Result<Vec<u8>> {
     let container = shim.container(&asked.id)?;
     let live = container.runtime.container(&container.id)?;
-    let dirs: Vec<(String, PathBuf)> = live
-        .state()
-        .creel
-        .cgroup
-        .paths()
-        .map(|(names, path)| (names.to_owned(), PathBuf::from(path)))
-        .collect();
-    let mut any = Any::new();
-    match dirs.as_slice() {
-        [] => return Err(Status::not_found("cgroup does not exist")),
-        // A host with both has v2 among others, and the controllers in v1.
-        [(names, dir)] if names.is_empty() => {
-            any.type_url = "io.containerd.cgroups.v2.Metrics".into();
-            any.value = v2::read(dir).write_to_bytes()?;
-        }
-        dirs => {
-            any.type_url = "io.containerd.cgroups.v1.Metrics".into();
-            any.value = v1::read(dirs).write_to_bytes()?;
-        }
+    if live.state().creel.cgroup.paths().next().is_none() {
+        return Err(Status::not_found("cgroup does not exist"));
     }
     let mut said = StatsResponse::new();
-    said.stats = Some(any).into();
+    said.stats = Some(message(&live.stats()?)?).into();
     bytes(&said)
 }
 
-/// A file's text; nothing if there is no such file: kernels and controllers differ.
-fn text(dir: &Path, file: &str) -> String {
-    std::fs::read_to_string(dir.join(file)).unwrap_or_default()
+/// The message whose type says which version the numbers are of.
+fn message(stats: &Stats) -> Result<Any> {
+    let (version, value) = match stats.unified {
+        false => ("v1", bytes(&v1::message(stats))?),
+        true => ("v2", bytes(&v2::message(stats))?),
+    };
+    Ok(Any {
+        type_url: format!("io.containerd.cgroups.{version}.Metrics"),
+        value,
+        ..Any::default()
+    })
 }
 
-/// A number; "max" is the greatest there is.
-fn value(text: &str) -> u64 {
-    match text.trim() {
-        "max" => u64::MAX,
-        text => text.parse().unwrap_or(0),
-    }
-}
-
-fn number(dir: &Path, file: &str) -> u64 {
-    value(&text(dir, file))
-}
-
-/// Lines of a name and a number.
-fn table(text: &str) -> BTreeMap<&str, u64> {
-    text.lines()
-        .filter_map(|line| {
-            let (name, number) = line.split_once(' ')?;
-            Some((name, value(number)))
-        })
-        .collect()
+/// The number of that name; 0 if there is none.
+fn named<'a>(table: &'a BTreeMap<String, u64>) -> impl Fn(&str) -> u64 + 'a {
+    |name| table.get(name).copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -75,10 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_names_and_numbers() {
-        let table = table("a 1\nb max\nbad\n");
-        assert_eq!(table.get("a"), Some(&1));
-        assert_eq!(table.get("b"), Some(&u64::MAX));
-        assert_eq!(table.len(), 2);
+    fn the_type_is_that_of_the_cgroup() {
+        for (unified, version) in [(false, "v1"), (true, "v2")] {
+            let stats = Stats {
+                unified,
+                ..Stats::default()
+            };
+            let type_url = message(&stats).unwrap().type_url;
+            assert_eq!(type_url, format!("io.containerd.cgroups.{version}.Metrics"));
+        }
     }
 }

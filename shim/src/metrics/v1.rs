@@ -1,210 +1,167 @@
 //! What a container uses, as cgroup v1 counts it.
 #![forbid(unsafe_code)]
 
-use super::{number, table, text, value};
+use super::named;
 use containerd_shim_protos::cgroups::metrics::{
     BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, HugetlbStat, MemoryEntry, MemoryOomControl,
-    MemoryStat, Metrics, PidsStat, Throttle,
+    MemoryStat, Metrics, PidsStat, RdmaEntry, RdmaStat, Throttle,
 };
-use std::path::{Path, PathBuf};
+use creel::container::stats::{self, Stats};
 
-/// The kernel's ticks, which cpuacct.stat counts in, to nanoseconds: USER_HZ is 100 everywhere.
-const TICK: u64 = 10_000_000;
-
-/// Reads the cgroup's files; what is not there stays unset.
-pub fn read(dirs: &[(String, PathBuf)]) -> Metrics {
+/// The message. What has no controller stays unset.
+pub fn message(from: &Stats) -> Metrics {
     let mut out = Metrics::new();
-    for (names, dir) in dirs {
-        for name in names.split(',') {
-            match name {
-                "cpuacct" => {
-                    let cpu: &mut CPUStat = out.cpu.mut_or_insert_default();
-                    cpu.usage = Some(usage(dir)).into();
-                }
-                "cpu" => {
-                    let cpu: &mut CPUStat = out.cpu.mut_or_insert_default();
-                    cpu.throttling = Some(throttling(dir)).into();
-                }
-                "memory" => {
-                    out.memory = Some(memory(dir)).into();
-                    out.memory_oom_control = Some(oom(dir)).into();
-                }
-                "pids" => {
-                    let mut pids = PidsStat::new();
-                    pids.current = number(dir, "pids.current");
-                    // No limit is 0 here.
-                    pids.limit = Some(number(dir, "pids.max"))
-                        .filter(|n| *n != u64::MAX)
-                        .unwrap_or(0);
-                    out.pids = Some(pids).into();
-                }
-                "blkio" => out.blkio = Some(blkio(dir)).into(),
-                "hugetlb" => out.hugetlb = hugetlb(dir),
-                _ => {}
-            }
-        }
+    out.cpu = Some(cpu(&from.cpu)).into();
+    out.pids = Some(PidsStat {
+        current: from.pids.current,
+        limit: from.pids.limit,
+        ..PidsStat::default()
+    })
+    .into();
+    if !from.memory.raw.is_empty() {
+        out.memory = Some(memory(&from.memory)).into();
+        out.memory_oom_control = Some(oom(&from.memory)).into();
+    }
+    out.blkio = Some(blkio(&from.blkio)).into();
+    let pages = from.hugetlb.iter().map(|(size, pages)| HugetlbStat {
+        usage: pages.usage,
+        max: pages.max,
+        failcnt: pages.failcnt,
+        pagesize: size.clone(),
+        ..HugetlbStat::default()
+    });
+    out.hugetlb = pages.collect();
+    let (used, allowed) = &from.rdma;
+    if !used.is_empty() || !allowed.is_empty() {
+        out.rdma = Some(RdmaStat {
+            current: rdma(used),
+            limit: rdma(allowed),
+            ..RdmaStat::default()
+        })
+        .into();
     }
     out
 }
 
-fn usage(dir: &Path) -> CPUUsage {
-    let mut usage = CPUUsage::new();
-    usage.total = number(dir, "cpuacct.usage");
-    let stat = text(dir, "cpuacct.stat");
-    let stat = table(&stat);
-    let ticks = |name| stat.get(name).copied().unwrap_or(0).saturating_mul(TICK);
-    usage.user = ticks("user");
-    usage.kernel = ticks("system");
-    usage.per_cpu = text(dir, "cpuacct.usage_percpu")
-        .split_whitespace()
-        .map(value)
-        .collect();
-    usage
-}
-
-fn throttling(dir: &Path) -> Throttle {
-    let stat = text(dir, "cpu.stat");
-    let stat = table(&stat);
-    let get = |name| stat.get(name).copied().unwrap_or(0);
-    let mut throttle = Throttle::new();
-    throttle.periods = get("nr_periods");
-    throttle.throttled_periods = get("nr_throttled");
-    throttle.throttled_time = get("throttled_time");
-    throttle
-}
-
-fn memory(dir: &Path) -> MemoryStat {
-    let stat = text(dir, "memory.stat");
-    let stat = table(&stat);
-    let get = |name| stat.get(name).copied().unwrap_or(0);
-    let mut out = MemoryStat::new();
-    out.cache = get("cache");
-    out.rss = get("rss");
-    out.rss_huge = get("rss_huge");
-    out.mapped_file = get("mapped_file");
-    out.dirty = get("dirty");
-    out.writeback = get("writeback");
-    out.pg_pg_in = get("pgpgin");
-    out.pg_pg_out = get("pgpgout");
-    out.pg_fault = get("pgfault");
-    out.pg_maj_fault = get("pgmajfault");
-    out.inactive_anon = get("inactive_anon");
-    out.active_anon = get("active_anon");
-    out.inactive_file = get("inactive_file");
-    out.active_file = get("active_file");
-    out.unevictable = get("unevictable");
-    out.hierarchical_memory_limit = get("hierarchical_memory_limit");
-    out.hierarchical_swap_limit = get("hierarchical_memsw_limit");
-    out.total_cache = get("total_cache");
-    out.total_rss = get("total_rss");
-    out.total_rss_huge = get("total_rss_huge");
-    out.total_mapped_file = get("total_mapped_file");
-    out.total_dirty = get("total_dirty");
-    out.total_writeback = get("total_writeback");
-    out.total_pg_pg_in = get("total_pgpgin");
-    out.total_pg_pg_out = get("total_pgpgout");
-    out.total_pg_fault = get("total_pgfault");
-    out.total_pg_maj_fault = get("total_pgmajfault");
-    out.total_inactive_anon = get("total_inactive_anon");
-    out.total_active_anon = get("total_active_anon");
-    out.total_inactive_file = get("total_inactive_file");
-    out.total_active_file = get("total_active_file");
-    out.total_unevictable = get("total_unevictable");
-    let entry = |prefix: &str| -> Option<MemoryEntry> {
-        let file = |suffix: &str| format!("memory.{prefix}{suffix}");
-        dir.join(file("usage_in_bytes")).exists().then(|| {
-            let mut entry = MemoryEntry::new();
-            entry.usage = number(dir, &file("usage_in_bytes"));
-            entry.max = number(dir, &file("max_usage_in_bytes"));
-            entry.failcnt = number(dir, &file("failcnt"));
-            entry.limit = number(dir, &file("limit_in_bytes"));
-            entry
+fn cpu(from: &stats::Cpu) -> CPUStat {
+    let (usage, throttling) = (&from.usage, &from.throttling);
+    CPUStat {
+        usage: Some(CPUUsage {
+            total: usage.total,
+            kernel: usage.kernel,
+            user: usage.user,
+            per_cpu: usage.percpu.clone(),
+            ..CPUUsage::default()
         })
+        .into(),
+        throttling: Some(Throttle {
+            periods: throttling.periods,
+            throttled_periods: throttling.throttled_periods,
+            throttled_time: throttling.throttled_time,
+            ..Throttle::default()
+        })
+        .into(),
+        ..CPUStat::default()
+    }
+}
+
+fn memory(from: &stats::Memory) -> MemoryStat {
+    let get = named(&from.raw);
+    MemoryStat {
+        cache: get("cache"),
+        rss: get("rss"),
+        rss_huge: get("rss_huge"),
+        mapped_file: get("mapped_file"),
+        dirty: get("dirty"),
+        writeback: get("writeback"),
+        pg_pg_in: get("pgpgin"),
+        pg_pg_out: get("pgpgout"),
+        pg_fault: get("pgfault"),
+        pg_maj_fault: get("pgmajfault"),
+        inactive_anon: get("inactive_anon"),
+        active_anon: get("active_anon"),
+        inactive_file: get("inactive_file"),
+        active_file: get("active_file"),
+        unevictable: get("unevictable"),
+        hierarchical_memory_limit: get("hierarchical_memory_limit"),
+        hierarchical_swap_limit: get("hierarchical_memsw_limit"),
+        total_cache: get("total_cache"),
+        total_rss: get("total_rss"),
+        total_rss_huge: get("total_rss_huge"),
+        total_mapped_file: get("total_mapped_file"),
+        total_dirty: get("total_dirty"),
+        total_writeback: get("total_writeback"),
+        total_pg_pg_in: get("total_pgpgin"),
+        total_pg_pg_out: get("total_pgpgout"),
+        total_pg_fault: get("total_pgfault"),
+        total_pg_maj_fault: get("total_pgmajfault"),
+        total_inactive_anon: get("total_inactive_anon"),
+        total_active_anon: get("total_active_anon"),
+        total_inactive_file: get("total_inactive_file"),
+        total_active_file: get("total_active_file"),
+        total_unevictable: get("total_unevictable"),
+        usage: entry(from.usage).into(),
+        swap: entry(from.swap).into(),
+        kernel: entry(from.kernel).into(),
+        kernel_tcp: entry(from.kernel_tcp).into(),
+        ..MemoryStat::default()
+    }
+}
+
+/// One kind of memory; none if the kernel does not count it.
+fn entry(from: stats::MemoryEntry) -> Option<MemoryEntry> {
+    (from != stats::MemoryEntry::default()).then(|| MemoryEntry {
+        limit: from.limit,
+        usage: from.usage,
+        max: from.max,
+        failcnt: from.failcnt,
+        ..MemoryEntry::default()
+    })
+}
+
+fn oom(from: &stats::Memory) -> MemoryOomControl {
+    let get = named(&from.events);
+    MemoryOomControl {
+        oom_kill_disable: get("oom_kill_disable"),
+        under_oom: get("under_oom"),
+        oom_kill: get("oom_kill"),
+        ..MemoryOomControl::default()
+    }
+}
+
+fn blkio(from: &stats::Blkio) -> BlkIOStat {
+    BlkIOStat {
+        io_service_bytes_recursive: devices(&from.io_service_bytes_recursive),
+        io_serviced_recursive: devices(&from.io_serviced_recursive),
+        io_queued_recursive: devices(&from.io_queued_recursive),
+        io_service_time_recursive: devices(&from.io_service_time_recursive),
+        io_wait_time_recursive: devices(&from.io_wait_time_recursive),
+        io_merged_recursive: devices(&from.io_merged_recursive),
+        io_time_recursive: devices(&from.io_time_recursive),
+        sectors_recursive: devices(&from.sectors_recursive),
+        ..BlkIOStat::default()
+    }
+}
+
+fn devices(from: &[stats::BlkioEntry]) -> Vec<BlkIOEntry> {
+    let entry = |from: &stats::BlkioEntry| BlkIOEntry {
+        op: from.op.clone(),
+        major: from.major,
+        minor: from.minor,
+        value: from.value,
+        ..BlkIOEntry::default()
     };
-    out.usage = entry("").into();
-    out.swap = entry("memsw.").into();
-    out.kernel = entry("kmem.").into();
-    out.kernel_tcp = entry("kmem.tcp.").into();
-    out
+    from.iter().map(entry).collect()
 }
 
-fn oom(dir: &Path) -> MemoryOomControl {
-    let control = text(dir, "memory.oom_control");
-    let control = table(&control);
-    let get = |name| control.get(name).copied().unwrap_or(0);
-    let mut out = MemoryOomControl::new();
-    out.oom_kill_disable = get("oom_kill_disable");
-    out.under_oom = get("under_oom");
-    out.oom_kill = get("oom_kill");
-    out
-}
-
-fn blkio(dir: &Path) -> BlkIOStat {
-    let entries = |file: &str| blkio_entries(&text(dir, file));
-    // The bfq scheduler keeps its own count; without it, only throttling's is there.
-    let either = |name: &str, throttle: &str| {
-        let own = entries(&format!("blkio.bfq.{name}_recursive"));
-        if own.is_empty() {
-            entries(throttle)
-        } else {
-            own
-        }
+fn rdma(from: &[stats::Rdma]) -> Vec<RdmaEntry> {
+    let entry = |from: &stats::Rdma| RdmaEntry {
+        device: from.device.clone(),
+        hca_handles: from.hca_handles,
+        hca_objects: from.hca_objects,
+        ..RdmaEntry::default()
     };
-    let mut out = BlkIOStat::new();
-    out.io_service_bytes_recursive = either(
-        "io_service_bytes",
-        "blkio.throttle.io_service_bytes_recursive",
-    );
-    out.io_serviced_recursive = either("io_serviced", "blkio.throttle.io_serviced_recursive");
-    out.io_queued_recursive = either("io_queued", "blkio.io_queued_recursive");
-    out.io_service_time_recursive = either("io_service_time", "blkio.io_service_time_recursive");
-    out.io_wait_time_recursive = either("io_wait_time", "blkio.io_wait_time_recursive");
-    out.io_merged_recursive = either("io_merged", "blkio.io_merged_recursive");
-    out.io_time_recursive = either("time", "blkio.time_recursive");
-    out.sectors_recursive = either("sectors", "blkio.sectors_recursive");
-    out
-}
-
-/// `8:0 Read 4096`, or `8:0 4096`; the total of all devices is left out.
-fn blkio_entries(text: &str) -> Vec<BlkIOEntry> {
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let (major, minor) = words.next()?.split_once(':')?;
-            let second = words.next()?;
-            let (op, number) = match words.next() {
-                Some(third) => (second, third),
-                None => ("", second),
-            };
-            let mut entry = BlkIOEntry::new();
-            entry.major = major.parse().ok()?;
-            entry.minor = minor.parse().ok()?;
-            entry.op = op.into();
-            entry.value = number.parse().ok()?;
-            Some(entry)
-        })
-        .collect()
-}
-
-fn hugetlb(dir: &Path) -> Vec<HugetlbStat> {
-    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    files
-        .filter_map(|file| {
-            let name = file.file_name().into_string().ok()?;
-            let size = name
-                .strip_prefix("hugetlb.")?
-                .strip_suffix(".usage_in_bytes")?;
-            if size.contains('.') {
-                return None; // reservations
-            }
-            let mut stat = HugetlbStat::new();
-            stat.pagesize = size.into();
-            stat.usage = number(dir, &name);
-            stat.max = number(dir, &format!("hugetlb.{size}.max_usage_in_bytes"));
-            stat.failcnt = number(dir, &format!("hugetlb.{size}.failcnt"));
-            Some(stat)
-        })
-        .collect()
+    from.iter().map(entry).collect()
 }
 
 #[cfg(test)]
@@ -212,12 +169,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn block_devices_are_entries_and_totals_are_not() {
-        let entries = blkio_entries("8:0 Read 4096\n8:0 12\nTotal 4096\n");
-        let got: Vec<_> = entries
-            .iter()
-            .map(|entry| (entry.major, entry.minor, entry.op.as_str(), entry.value))
-            .collect();
-        assert_eq!(got, [(8, 0, "Read", 4096), (8, 0, "", 12)]);
+    fn what_is_not_counted_is_not_there() {
+        let mut stats = Stats::default();
+        assert!(message(&stats).memory.is_none());
+        stats.memory.raw.insert("rss".into(), 5);
+        stats.memory.usage.limit = 6;
+        stats.memory.events.insert("oom_kill".into(), 7);
+        let got = message(&stats);
+        assert_eq!((got.memory.rss, got.memory.usage.limit), (5, 6));
+        assert!(got.memory.swap.is_none() && got.rdma.is_none());
+        assert_eq!(got.memory_oom_control.oom_kill, 7);
     }
 }

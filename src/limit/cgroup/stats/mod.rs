@@ -91,6 +91,12 @@ pub struct Throttling {
     /// Nanoseconds of standing still.
     #[serde(skip_serializing_if = "is_zero")]
     pub throttled_time: u64,
+    /// Periods that used what earlier ones had left; v2 only.
+    #[serde(skip)]
+    pub bursts: u64,
+    /// Nanoseconds of that.
+    #[serde(skip)]
+    pub burst_time: u64,
 }
 
 /// Pressure stall information (Documentation/accounting/psi.rst).

@@ -56,6 +56,7 @@ fn cpu(group: &Cgroup) -> Result<Cpu> {
             periods: of(&quota, "nr_periods"),
             throttled_periods: of(&quota, "nr_throttled"),
             throttled_time: of(&quota, "throttled_time"),
+            ..Throttling::default()
         },
         psi: None,
     })

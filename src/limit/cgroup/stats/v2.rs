@@ -41,6 +41,8 @@ fn cpu(group: &Cgroup) -> Result<Cpu> {
             periods: of("nr_periods"),
             throttled_periods: of("nr_throttled"),
             throttled_time: nanoseconds("throttled_usec"),
+            bursts: of("nr_bursts"),
+            burst_time: nanoseconds("burst_usec"),
         },
         psi: psi(group, "cpu.pressure"),
     })
