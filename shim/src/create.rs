@@ -15,7 +15,7 @@ use crate::task::bytes;
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,28 +108,47 @@ pub fn spawn(
     let pid_file = container.bundle.join(format!("{name}.pid"));
     args.extend(["--pid-file".into(), pid_file.clone().into()]);
     let log_as = (container.id.as_str(), shim.namespace.as_str());
-    let (mut io, terminal) = if wanted.terminal {
+    let opened = if wanted.terminal {
         let socket = ConsoleSocket::bind(&shim.socket_dir)?;
         args.extend(["--console-socket".into(), socket.path().into()]);
         args.push((&container.id).into());
         container.runtime.call(name, &args, silence())?;
-        let master = socket.receive()?;
-        let opened = Io::terminal(wanted, &master, log_as);
-        // A process whose output nobody can have is of no use.
-        let io = opened.inspect_err(|_| abandon(&pid_file, birth))?;
-        (io, Some(master))
+        socket.receive().and_then(|master| {
+            let io = Io::terminal(wanted, &master, log_as)?;
+            Ok((io, Some(master)))
+        })
     } else {
         let owner = (container.options.io_uid, container.options.io_gid);
         let (io, streams) = Io::open(wanted, owner, log_as)?;
         args.push((&container.id).into());
         container.runtime.call(name, &args, streams)?;
-        (io, None)
+        Ok((io, None))
     };
-    let pid = read_pid(&pid_file)?;
-    let handle = birth.adopt(pid)?;
-    io.run(&shim.watch);
-    settle(process, pid, handle, terminal, io);
-    Ok(pid)
+    let born = opened.and_then(|(mut io, terminal)| {
+        let pid = read_pid(&pid_file)?;
+        let handle = birth.adopt(pid)?;
+        io.run(&shim.watch);
+        settle(process, pid, handle, terminal, io);
+        Ok(pid)
+    });
+    born.inspect_err(|_| undo(container, process, &pid_file))
+}
+
+/// The runtime has done its part, but nobody can have what it made.
+fn undo(container: &Container, process: &Process, pid_file: &Path) {
+    let undone = if process.is_init() {
+        let store = container.runtime.store();
+        creel::container::delete(&store, &container.id, true).map_err(Status::from)
+    } else {
+        read_pid(pid_file).and_then(|pid| {
+            let handle = creel::supervise::open(pid)?;
+            creel::supervise::signal(handle.as_fd(), nix::libc::SIGKILL)?;
+            Ok(())
+        })
+    };
+    if let Err(error) = undone {
+        creel::log::warning(&format_args!("{}: {error}", container.id));
+    }
 }
 
 fn settle(process: &Process, pid: i32, handle: OwnedFd, terminal: Option<OwnedFd>, io: Io) {
@@ -140,14 +159,6 @@ fn settle(process: &Process, pid: i32, handle: OwnedFd, terminal: Option<OwnedFd
     life.io = io;
     if life.stdin_closed {
         life.io.stdin_kept = None;
-    }
-}
-
-fn abandon(pid_file: &Path, birth: &Birth) {
-    let handle = read_pid(pid_file).and_then(|pid| birth.adopt(pid));
-    if let Ok(handle) = handle {
-        let handle = std::os::fd::AsFd::as_fd(&handle);
-        creel::supervise::signal(handle, nix::libc::SIGKILL).unwrap_or(());
     }
 }
 

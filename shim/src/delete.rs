@@ -20,6 +20,10 @@ pub fn delete(shim: &Arc<Shim>, asked: &DeleteRequest) -> Result<Vec<u8>> {
     let container = shim.container(&asked.id)?;
     let process = container.process(&asked.exec_id)?;
     let _busy = lock(&process.busy);
+    // Somebody else may have been quicker, and the id another one's by now.
+    if !container.has(&process) {
+        return Err(Status::not_found("process is deleted"));
+    }
     if process.life().stage == Stage::Running {
         return Err(Status::precondition("cannot delete a running process"));
     }
@@ -51,7 +55,10 @@ pub fn delete(shim: &Arc<Shim>, asked: &DeleteRequest) -> Result<Vec<u8>> {
 }
 
 fn delete_container(shim: &Arc<Shim>, container: &Arc<Container>) -> Result<()> {
-    let created = container.init.life().stage == Stage::Created;
+    let created = {
+        let life = container.init.life();
+        life.stage == Stage::Created && life.pid != 0
+    };
     let store = container.runtime.store();
     // There is none after a checkpoint that ended it, or a restore that failed.
     if store.dir(&container.id)?.is_some() {
@@ -59,8 +66,7 @@ fn delete_container(shim: &Arc<Shim>, container: &Arc<Container>) -> Result<()> 
         creel::container::delete(&store, &container.id, false)?;
     }
     if created {
-        // Its end has not been told, and nobody waits for that any more.
-        container.order().init_ended = true;
+        container.init.ends_within(PATIENCE);
     }
     // What hangs in an exec that was never deleted must not hold the root.
     let execs: Vec<_> = container.order().execs.values().map(Arc::clone).collect();

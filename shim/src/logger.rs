@@ -40,6 +40,7 @@ impl Logger {
             }
         }
         command
+            .env_remove(crate::bootstrap::ARENAS)
             .env("CONTAINER_ID", id)
             .env("CONTAINER_NAMESPACE", namespace)
             .stdin(out)

@@ -18,8 +18,8 @@ use containerd_shim_protos::protobuf::Message;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// Locks, whatever happened to the last one who did.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,6 +82,7 @@ pub struct Process {
     /// Held by whoever starts or deletes it.
     pub busy: Mutex<()>,
     life: Mutex<Life>,
+    told: Condvar,
 }
 
 impl Process {
@@ -93,6 +94,7 @@ impl Process {
             spec,
             busy: Mutex::new(()),
             life: Mutex::default(),
+            told: Condvar::new(),
         }
     }
 
@@ -114,8 +116,19 @@ impl Process {
                 drop(life);
                 reply.settle(waited(exit));
             }
-            _ => life.waiters.push(reply),
+            _ => {
+                // A containerd that has restarted asks again.
+                life.waiters.retain(Reply::is_awaited);
+                life.waiters.push(reply);
+            }
         }
+    }
+
+    /// Waits until its end has been told, or the patience is over.
+    pub fn ends_within(&self, patience: Duration) {
+        let life = self.life();
+        let running = |life: &mut Life| !matches!(life.stage, Stage::Stopped | Stage::Gone);
+        drop(self.told.wait_timeout_while(life, patience, running));
     }
 }
 
@@ -203,6 +216,16 @@ impl Container {
         found.ok_or_else(|| Status::not_found(format_args!("process does not exist {exec_id}")))
     }
 
+    /// Whether the process is one of it, and not deleted.
+    pub fn has(&self, process: &Arc<Process>) -> bool {
+        let order = self.order();
+        let same = |one: &Arc<Process>| Arc::ptr_eq(one, process);
+        match process.is_init() {
+            true => !order.gone,
+            false => order.execs.get(&process.exec_id).is_some_and(same),
+        }
+    }
+
     /// Whether its task was deleted.
     pub fn is_gone(&self) -> bool {
         self.order().gone
@@ -270,6 +293,7 @@ impl Container {
             for reply in std::mem::take(&mut life.waiters) {
                 reply.settle(waited(Some(exit)));
             }
+            process.told.notify_all();
         }
         if !process.is_init() {
             self.exec_over(order);

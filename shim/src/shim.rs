@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Both names of the task service; their messages are the same.
@@ -34,6 +35,16 @@ pub struct Shim {
     /// Whose children are reaped.
     pub nursery: Nursery,
     containers: Mutex<HashMap<String, Option<Arc<Container>>>>,
+    coming: AtomicUsize,
+}
+
+/// A container that was asked for, and may have no place yet.
+pub struct Coming(Arc<Shim>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Shim {
@@ -54,7 +65,14 @@ impl Shim {
             publisher,
             nursery,
             containers: Mutex::default(),
+            coming: AtomicUsize::new(0),
         }
+    }
+
+    /// While it lives, there is something to stay for.
+    pub fn expect(self: &Arc<Self>) -> Coming {
+        self.coming.fetch_add(1, Ordering::AcqRel);
+        Coming(Arc::clone(self))
     }
 
     /// The container of that id.
@@ -86,7 +104,8 @@ impl Shim {
 
     /// Whether there is nothing to stay for.
     pub fn is_empty(&self) -> bool {
-        lock(&self.containers).is_empty()
+        // In this order: who comes takes a place first.
+        self.coming.load(Ordering::Acquire) == 0 && lock(&self.containers).is_empty()
     }
 
     fn dispatch(self: &Arc<Self>, request: Request, reply: Reply) {
@@ -162,7 +181,10 @@ impl Source for Client {
         match line {
             Line::Quiet => Next::Keep,
             Line::More => Next::Again,
-            Line::Closed => Next::Done,
+            Line::Closed => {
+                self.connection.leave();
+                Next::Done
+            }
         }
     }
 }

@@ -124,14 +124,13 @@ fn run_exec(
     process: &Arc<Process>,
     birth: &crate::reap::Birth,
 ) -> Result<i32> {
-    let spec = container
-        .bundle
-        .join(format!("{}.process.json", process.exec_id));
+    // Of its own: the files of other calls have names, too.
+    let name = format!("exec-{}", process.exec_id);
+    let spec = container.bundle.join(format!("{name}.process.json"));
     std::fs::write(&spec, &process.spec).doing(spec.display())?;
     let mut args = vec![OsString::from("exec"), "--process".into()];
     args.extend([spec.clone().into(), "--detach".into()]);
-    let name = process.exec_id.as_str();
-    let born = spawn(shim, container, process, birth, args, name);
+    let born = spawn(shim, container, process, birth, args, &name);
     std::fs::remove_file(&spec).unwrap_or(());
     std::fs::remove_file(container.bundle.join(format!("{name}.pid"))).unwrap_or(());
     born

@@ -71,12 +71,16 @@ pub fn call(shim: &Arc<Shim>, method: &str, payload: Vec<u8>, reply: Reply) {
         }
     };
     let mine = Arc::clone(shim);
+    let coming = (method == "Create").then(|| shim.expect());
     // A refused job takes its reply along: answer through a copy.
     let busy = reply.copy();
-    if !shim
-        .workers
-        .take(move || reply.settle(later(&mine, &payload)))
-    {
+    let job = move || {
+        let answer = later(&mine, &payload);
+        // Before the answer: a Shutdown may be next.
+        drop(coming);
+        reply.settle(answer);
+    };
+    if !shim.workers.take(job) {
         busy.settle(Err(Status::new(Code::RESOURCE_EXHAUSTED, "too many calls")));
     }
 }

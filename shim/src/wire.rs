@@ -10,6 +10,7 @@ use containerd_shim_protos::ttrpc::{self, Request, Response};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The bytes of a header.
@@ -125,6 +126,7 @@ pub struct Connection {
     socket: UnixStream,
     /// What it has not read yet.
     out: Mutex<Vec<u8>>,
+    left: AtomicBool,
 }
 
 /// Whether a client is still there.
@@ -145,7 +147,13 @@ impl Connection {
         Ok(Self {
             socket,
             out: Mutex::new(Vec::new()),
+            left: AtomicBool::new(false),
         })
+    }
+
+    /// Its client has gone.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     /// The socket, to wait at.
@@ -222,6 +230,11 @@ impl Reply {
     /// The same right once more: of the two, one is to be used.
     pub fn copy(&self) -> Self {
         Self::new(Arc::clone(&self.connection), self.stream)
+    }
+
+    /// Whether the client is still there.
+    pub fn is_awaited(&self) -> bool {
+        !self.connection.left.load(Ordering::Relaxed)
     }
 
     /// Answers.
