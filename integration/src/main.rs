@@ -21,10 +21,12 @@ mod golden;
 mod golden_table;
 mod kernel;
 mod lab;
+mod proto;
 mod pty;
 mod report;
 mod scene;
 mod supervise;
+mod task;
 
 use case::{Case, Result};
 use std::process::ExitCode;

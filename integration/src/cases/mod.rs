@@ -53,6 +53,7 @@ mod run;
 mod runtimetest;
 pub mod sd_notify;
 mod seccomp;
+mod shim;
 mod spec;
 mod subtree;
 mod systemd;
@@ -111,6 +112,7 @@ pub fn all() -> Result<Vec<Case>> {
         exec::cases(),
         exec_process::cases(),
         docker::cases(),
+        shim::cases(),
         engine_podman::cases(),
         engine_containerd::cases(),
         engine_shim::cases(),

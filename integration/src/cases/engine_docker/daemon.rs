@@ -79,6 +79,9 @@ fn live_restore(docker: &mut Docker<'_>) -> Result<String> {
         &[],
         "until test -e /go; do sleep 0.1; done; echo last; exit 8",
     )?;
+    docker
+        .call(&["run", "-d", "-i", "--name", "c3", IMAGE, "cat"])?
+        .ok()?;
     let before = init(docker, "c1")?;
     docker.restart(|| Ok(()))?;
     same!("pid", init(docker, "c1")?, before);
@@ -96,6 +99,7 @@ fn live_restore(docker: &mut Docker<'_>) -> Result<String> {
     let numbers: Vec<u32> = all.lines().filter_map(|line| line.parse().ok()).collect();
     let want: Vec<u32> = (1..).take(numbers.len()).collect();
     same!("every number once", numbers, want);
+    super::life::talk(docker, "c3")?;
     docker.call(&["exec", "c2", "touch", "/go"])?.ok()?;
     docker.until("c2", "{{.State.ExitCode}} {{.State.Status}}", "8 exited")?;
     docker.says("c2", "last")?;

@@ -169,17 +169,22 @@ fn attach(docker: &mut Docker<'_>) -> Result<String> {
     docker
         .call(&["run", "-d", "-i", "--name", "c1", IMAGE, "cat"])?
         .ok()?;
+    talk(docker, "c1")
+}
+
+/// What is typed into an attached `cat` comes back; then it is killed.
+pub(super) fn talk(docker: &Docker<'_>, name: &str) -> Result<String> {
     // Its end would end the answers, too: dockerd closes both ways then.
     let (input, mut to_input) = std::io::pipe()?;
     to_input.write_all(b"hello\n")?;
     let heard = docker.lab.path("heard");
-    let mut attach = docker.command(&["attach", "c1"]);
+    let mut attach = docker.command(&["attach", name]);
     let mut attach = attach.stdin(input).stdout(File::create(&heard)?).spawn()?;
     let answer = until("the answer", || {
         let text = crate::lab::text(&heard).ok()?;
         (text == "hello\n").then_some(text)
     });
-    docker.call(&["kill", "c1"])?;
+    docker.call(&["kill", name])?;
     attach.wait()?;
     drop(to_input);
     answer
