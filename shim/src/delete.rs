@@ -43,7 +43,9 @@ pub fn delete(shim: &Arc<Shim>, asked: &DeleteRequest) -> Result<Vec<u8>> {
         {
             let mut order = container.order();
             order.gone = true;
-            order.execs.clear();
+            for (_, never_started) in order.execs.drain() {
+                container.forget(&never_started);
+            }
         }
         container.set_oom(None);
         shim.remove(&container.id);

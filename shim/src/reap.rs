@@ -133,7 +133,8 @@ impl Source for Child {
             .ended(&self.process, status, SystemTime::now());
         if self.process.is_init() {
             let container = Arc::clone(&self.container);
-            self.shim.workers.take(move || kill_rest(&container));
+            // Its end may wait for theirs.
+            self.shim.workers.take_first(move || kill_rest(&container));
         }
         self.shim.nursery.reap_strays();
         Next::Done

@@ -12,6 +12,7 @@ use serde_json::json;
 
 cases! {
     shim_keeps_nothing_of_clients_that_left: [Creel],
+    shim_answers_who_waits_for_what_never_starts: [Creel],
     shim_stays_for_a_container_that_is_on_its_way: [Creel],
     shim_answers_while_all_its_hands_are_full: [Creel],
 }
@@ -35,6 +36,23 @@ fn shim_keeps_nothing_of_clients_that_left(lab: &Lab) -> Result {
         (descriptors(shim.pid).ok()? <= before).then_some(())
     })?;
     shim.end(&id)?;
+    shim.shutdown()
+}
+
+fn shim_answers_who_waits_for_what_never_starts(lab: &Lab) -> Result {
+    let (_events, mut shim, id, bundle) = idle(lab)?;
+    shim.run(lab, &id, &bundle)?;
+    let mut waits = Vec::new();
+    for exec in ["e", "f"] {
+        shim.exec(&id, exec, "true")?.ok()?;
+        waits.push(shim.send("Wait", Message::new().bytes(1, &id).bytes(2, exec))?);
+    }
+    // One is deleted, the other one goes with its container.
+    shim.of("Delete", &id, "e")?.ok()?;
+    shim.end(&id)?;
+    for wait in waits {
+        same!("status", shim.answer(wait)?.ok()?.number(1), 0);
+    }
     shim.shutdown()
 }
 
