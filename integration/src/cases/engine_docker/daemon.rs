@@ -4,6 +4,7 @@
 use super::{ENDLESS, Lesson};
 use crate::case::Result;
 use crate::docker::Docker;
+use crate::engine::IMAGE;
 use crate::kernel::until;
 use crate::same;
 use nix::sys::signal::{Signal, kill};
