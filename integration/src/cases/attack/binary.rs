@@ -189,12 +189,12 @@ fn attack_21626_program_behind_a_descriptor(lab: &Lab) -> Result {
     let host = Host::new(lab)?;
     let container = host.lab.started(&host.lab.idle()?)?;
     let held = leak(&host.lab)?;
+    let mut bundle = host.lab.bundle()?;
     for cwd in cwds().take(18) {
         for program in [
             format!("{cwd}/{}/prog", host.way()),
             format!("{cwd}/decoy/prog"),
         ] {
-            let mut bundle = host.lab.bundle()?;
             bundle.args(&[&program])?;
             let told = host.lab.run(&bundle)?.out + &container.exec(&[&program])?.out;
             check!(!told.contains("escaped"), "{program} is the host's");

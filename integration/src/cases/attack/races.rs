@@ -153,9 +153,7 @@ fn attack_41579_dev_that_becomes_a_symlink(lab: &Lab) -> Result {
 
 fn attack_31133_null_that_changes(lab: &Lab) -> Result {
     let host = Host::new(lab)?;
-    let mut bundle = host.lab.script(
-        "cat /etc/secret; echo pwned > /etc/secret; cat /etc/secret /proc/sys/kernel/domainname; :",
-    )?;
+    let mut bundle = host.lab.script(super::procfs::PEEK)?;
     without_dev(&mut bundle)?;
     bundle.set("/linux/maskedPaths", json!(["/etc/secret"]))?;
     std::fs::write(bundle.inside("etc/secret"), "hidden\n")?;
