@@ -19,7 +19,10 @@ impl Known {
             }
             match line.split_once(": ") {
                 Some((name, reason)) if !reason.trim().is_empty() => {
-                    self.0.insert(name.to_owned(), reason.trim().to_owned());
+                    let (name, reason) = (name.to_owned(), reason.trim().to_owned());
+                    if self.0.insert(name, reason).is_some() {
+                        return Err(format!("{path}: twice: {line}").into());
+                    }
                 }
                 _ => return Err(format!("{path}: no reason given: {line}").into()),
             }

@@ -57,15 +57,13 @@ fn told(supervisor: &UnixDatagram) -> Result<i32> {
         check!(readable(supervisor)?, "the supervisor was told nothing");
         let mut buffer = [0; 256];
         let count = supervisor.recv(&mut buffer)?;
-        Ok(String::from_utf8_lossy(&buffer[..count]).into_owned())
+        Ok(String::from_utf8_lossy(&buffer[..count])
+            .trim_end()
+            .to_owned())
     };
-    same!("first", word()?, "READY=1\n");
+    same!("first", word()?, "READY=1");
     let pid = word()?;
-    let pid = pid
-        .strip_prefix("MAINPID=")
-        .ok_or("no MAINPID")?
-        .trim()
-        .parse()?;
+    let pid = pid.strip_prefix("MAINPID=").ok_or("no MAINPID")?.parse()?;
     let (barrier, pipe) = receive(supervisor)?;
     same!("last", barrier, "BARRIER=1");
     drop(pipe);

@@ -288,7 +288,7 @@ fn hooks_after_a_failed_one_do_not_run(lab: &Lab) -> Result {
 
 fn hooks_resolve_their_path_where_they_run(lab: &Lab) -> Result {
     // A program that is only on the host, and one that is only in the image.
-    let outside = lab.file("outside", "#!/bin/sh\nexit 0\n")?;
+    let outside = lab.file("outside", "#!/bin/sh\ncat > /dev/null\n")?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&outside, mode)?;
     let mut bundle = lab.script("echo ran")?;
