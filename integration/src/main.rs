@@ -27,6 +27,7 @@ mod report;
 mod scene;
 mod supervise;
 mod task;
+mod tracer;
 
 use case::{Case, Result};
 use std::process::ExitCode;

@@ -25,6 +25,7 @@ mod errors;
 mod events;
 mod exec;
 mod exec_process;
+mod fault;
 mod fds;
 mod features;
 mod golden;
@@ -96,6 +97,7 @@ pub fn all() -> Result<Vec<Case>> {
         terminal::cases(),
         fds::cases(),
         leaks::cases(),
+        fault::cases(),
         hooks::cases(),
         spec::cases(),
         sd_notify::cases(),
