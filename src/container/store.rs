@@ -183,7 +183,17 @@ pub struct StateDir {
 /// descriptor cannot keep it.
 #[derive(Debug)]
 #[must_use]
-pub struct Lock(#[allow(dead_code)] Flock<OwnedFd>); // held, never read
+pub struct Lock(Option<Flock<OwnedFd>>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(Err((lock, errno))) = self.0.take().map(Flock::unlock) {
+            crate::log::warning(&Error::os(Doing::LockState, errno));
+            // Its own drop would try again and panic; our end lets go of it, too.
+            std::mem::forget(lock);
+        }
+    }
+}
 
 impl StateDir {
     /// The container's id.
@@ -226,7 +236,7 @@ impl StateDir {
             other => other.doing(Doing::LockState).on(&self.id)?,
         };
         match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Lock(lock))),
+            Ok(lock) => Ok(Some(Lock(Some(lock)))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(Error::os(Doing::LockState, errno).on(&self.id)),
         }
@@ -444,7 +454,8 @@ mod tests {
         let state = crate::container::state::tests::sample();
         let container = slot.commit(state).expect("committed");
         let lock = container.dir().lock().expect("a committed slot is not");
-        let copy = lock.0.try_clone().expect("what a child would have");
+        let held = lock.0.as_ref().expect("held");
+        let copy = held.try_clone().expect("what a child would have");
         drop(lock);
         assert!(container.dir().try_lock().expect("asked").is_some());
         drop(copy);
