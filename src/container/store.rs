@@ -80,6 +80,11 @@ impl Store {
             .recursive(true)
             .mode(0o700)
             .create(&self.path)
+            // Told of what is there but cannot be looked at, too: opening it tells more.
+            .or_else(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            })
             .doing(Doing::OpenStore)
             .on(self.path.display())?;
         let root = open(
