@@ -102,9 +102,12 @@ impl Store {
             other => other.doing(Doing::ReserveState),
         }
         .on(id)?;
-        let fd = openat(&root, id, DIRECTORY, Mode::empty())
-            .doing(Doing::ReserveState)
-            .on(id)?;
+        let opened = openat(&root, id, DIRECTORY, Mode::empty());
+        if opened.is_err() {
+            // It is empty, and of no use to anybody; the failure to open it says why.
+            unlinkat(&root, id, UnlinkatFlags::RemoveDir).ok();
+        }
+        let fd = opened.doing(Doing::ReserveState).on(id)?;
         let dir = StateDir {
             root,
             fd,
@@ -302,7 +305,7 @@ impl StateDir {
 
     /// Replaces a file: readers see the old or the new one, whole.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let new = format!(".{name}.new");
+        let new = unfinished(name);
         let flags = OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         openat(
             &self.fd,
@@ -372,8 +375,26 @@ impl StateDir {
         }
     }
 
+    /// Removes all files that are ever made in there.
+    fn unlink_known(&self) -> nix::Result<()> {
+        let names = [STATE, CONFIG, RESOURCES, EXEC_FIFO, OUTCOME_FIFO, LOCK];
+        let all = names
+            .iter()
+            .flat_map(|name| [(*name).to_owned(), unfinished(name)]);
+        for name in all {
+            match unlinkat(&self.fd, name.as_str(), UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
     fn remove_once(&self) -> Result<()> {
-        empty(self.fd.as_fd())
+        let emptied = empty(self.fd.as_fd());
+        emptied
+            // What has run out must not be needed to clean up: these need no descriptor.
+            .or_else(|_| self.unlink_known())
             .and_then(|()| {
                 // A new container may have taken the id since: its directory is not ours.
                 let ours = fstat(&self.fd)?.st_ino;
@@ -381,20 +402,24 @@ impl StateDir {
                     Ok(stat) if stat.st_ino == ours => {
                         unlinkat(&self.root, &*self.id, UnlinkatFlags::RemoveDir)
                     }
-                    Ok(_) | Err(Errno::ENOENT) => Ok(()),
+                    Ok(_) => Ok(()),
                     Err(errno) => Err(errno),
                 }
             })
-            .or_else(|errno| {
-                if errno == Errno::ENOENT {
-                    Ok(())
-                } else {
-                    Err(errno)
-                }
+            .or_else(|errno| match errno {
+                Errno::ENOENT => Ok(()),
+                // What is left is what could not be removed, for the first reason.
+                Errno::ENOTEMPTY => Err(emptied.err().unwrap_or(errno)),
+                errno => Err(errno),
             })
             .doing(Doing::RemoveState)
             .on(&self.id)
     }
+}
+
+/// What a file is called while it is written.
+fn unfinished(name: &str) -> String {
+    format!(".{name}.new")
 }
 
 /// Removes what is in a directory, without following links or going into what is mounted there.
