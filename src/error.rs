@@ -227,7 +227,7 @@ impl Error {
     #[must_use]
     pub fn why(&self) -> String {
         match &self.0.cause {
-            Cause::Os(errno) => errno.desc().to_owned(),
+            Cause::Os(errno) => libc_words(*errno),
             Cause::Rule(why) => why.to_string(),
             Cause::Within(error) => error.why(),
         }
@@ -386,10 +386,18 @@ impl Display for Error {
 
 /// An errno in libc's words, starting in lower case as Go and runc print it.
 fn words(errno: Errno) -> String {
-    let desc = errno.desc();
-    match desc.chars().next() {
-        Some(first) => first.to_lowercase().chain(desc.chars().skip(1)).collect(),
-        None => String::new(),
+    let words = libc_words(errno);
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_lowercase);
+    first.chain(letters).collect()
+}
+
+/// Of strerror(3): nix has words of its own for some, as "Try again".
+fn libc_words(errno: Errno) -> String {
+    let words = std::io::Error::from(errno).to_string();
+    match words.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => words,
     }
 }
 
@@ -474,6 +482,13 @@ mod tests {
             sample().to_string(),
             "create web1: mount proc at /proc (mounts[0]): operation not permitted (EPERM); a hint"
         );
+    }
+
+    #[test]
+    fn an_errno_is_told_in_the_words_of_libc() {
+        let error = Error::os(Doing::Clone, Errno::EAGAIN);
+        let text = "clone the container's process: resource temporarily unavailable (EAGAIN)";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]
