@@ -258,6 +258,10 @@ impl Child {
         times: Option<&TimeOffsets>,
     ) -> Result<()> {
         loop {
+            // One that is killed leaves the socket open in what it made.
+            if !self.channel.hears(self.pidfd.as_fd())? {
+                return Err(self.death(cgroup));
+            }
             match (self.receive_unless_over(cgroup, false)?, times) {
                 (Some(FromChild::WantOffsets), Some(times)) => {
                     times.write(self.pid)?;

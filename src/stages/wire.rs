@@ -6,6 +6,7 @@
 
 use crate::error::{Act, Doing, Error, Result};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
@@ -92,12 +93,31 @@ impl ParentEnd {
         }
     }
 
+    /// Waits until there is a message, or the end of all; `false` if the process ends before with
+    /// nothing said. For others may hold its end of the socket, too.
+    pub(crate) fn hears(&self, process: BorrowedFd<'_>) -> Result<bool> {
+        loop {
+            // In this order: if it has ended, what it said before is found.
+            let mut fds = [
+                PollFd::new(process, PollFlags::POLLIN),
+                PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::os(Doing::Talk, errno)),
+                Ok(_) => return Ok(fds.last().is_some_and(|own| own.any().unwrap_or(false))),
+            }
+        }
+    }
+
     /// Waits for the next message; `None` when every copy of the child's end is closed.
     pub(crate) fn receive(&self) -> Result<Option<FromChild>> {
         let mut packet = [0u8; PACKET];
-        let (length, mut fds) = match crate::sys::sock::receive(self.0.as_fd(), &mut packet) {
-            // The child died with messages of ours unread.
-            Err(Errno::ECONNRESET) => return Ok(None),
+        let mut receive = || crate::sys::sock::receive(self.0.as_fd(), &mut packet);
+        let (length, mut fds) = match receive() {
+            // The child died with messages of ours unread. That is told first, and once; its own
+            // last words are still there.
+            Err(Errno::ECONNRESET) => receive().doing(Doing::Talk)?,
             result => result.doing(Doing::Talk)?,
         };
         let Some((kind, body)) = packet.get(..length).and_then(<[u8]>::split_first) else {
