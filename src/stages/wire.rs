@@ -246,6 +246,16 @@ mod tests {
     }
 
     #[test]
+    fn the_last_words_of_a_child_that_did_not_listen_arrive() {
+        let (parent, child) = pair().unwrap();
+        parent.send(ToChild::Mapped).unwrap();
+        child.send_failure(&Error::os(Doing::Clone, Errno::EPERM));
+        drop(child);
+        assert!(matches!(parent.receive(), Ok(Some(FromChild::Failed(_)))));
+        assert!(matches!(parent.receive(), Ok(None)));
+    }
+
+    #[test]
     fn garbage_is_an_error() {
         let (parent, child) = pair().unwrap();
         for packet in [&[9u8][..], &[BRIDGED, 1], &[FAILED, 0xff, 0xff]] {
