@@ -60,7 +60,8 @@ pub(crate) fn spawn(plan: &Plan, prepared: &Prepared, hook_state: &HookState) ->
     };
     let birth = |error: Error| {
         error.hint(
-            "ENOSPC, EUSERS: a limit of /proc/sys/user; EINVAL: the kernel lacks a namespace type",
+            "ENOSPC, EUSERS: a limit of /proc/sys/user; EAGAIN: a limit of processes; EINVAL: the \
+             kernel lacks a namespace type",
         )
     };
     match clone_into(flags, &doors).map_err(birth)? {
