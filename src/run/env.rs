@@ -5,6 +5,7 @@ use crate::bundle::config::Process;
 use crate::error::{Doing, Error, Result};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::Read;
 
@@ -20,6 +21,8 @@ impl Env {
     /// A name given twice counts as given last, as in runc.
     pub(crate) fn plan(process: &Process) -> Result<Self> {
         let mut words: Vec<(&str, &str)> = Vec::with_capacity(process.env.len());
+        // By name: a config may list millions.
+        let mut known: HashMap<&str, usize> = HashMap::with_capacity(process.env.len());
         for (index, word) in process.env.iter().enumerate() {
             let wrong = |why: &'static str| {
                 Err(Error::rule(Doing::CheckConfig, why)
@@ -35,8 +38,9 @@ impl Env {
             if word.contains('\0') {
                 return wrong("invalid environment variable: contains nul byte (\\x00)");
             }
-            match words.iter_mut().find(|(known, _)| *known == name) {
-                Some(known) => known.1 = value,
+            let place = *known.entry(name).or_insert(words.len());
+            match words.get_mut(place) {
+                Some(word) => word.1 = value,
                 None => words.push((name, value)),
             }
         }
