@@ -171,7 +171,8 @@ fn reach(path: &Path) -> nix::Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Unix,
         SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
+        // Where nobody accepts, a connect(2) that blocks does so for ever.
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         None,
     )?;
     match UnixAddr::new(path) {
