@@ -183,7 +183,7 @@ impl Error {
 
     /// An act broke a rule, said in `why`.
     pub fn rule(doing: Doing, why: impl Into<Box<str>>) -> Self {
-        Self::new(doing, Cause::Rule(why.into()))
+        Self::new(doing, Cause::Rule(bounded(why.into())))
     }
 
     /// This failure, seen as part of a larger act.
@@ -205,7 +205,7 @@ impl Error {
     /// Names the thing acted on.
     #[must_use]
     pub fn on(mut self, subject: impl Display) -> Self {
-        self.0.subject = Some(subject.to_string().into());
+        self.0.subject = Some(bounded(subject.to_string().into()));
         self
     }
 
@@ -294,6 +294,16 @@ impl Error {
         let error = take_error(&mut bytes, 16)?;
         bytes.is_empty().then_some(error)
     }
+}
+
+/// A text as an error holds it: a config may name a path of a hundred megabytes, and nobody reads on.
+fn bounded(text: Box<str>) -> Box<str> {
+    const LONG: usize = 8192;
+    if text.len() <= LONG {
+        return text;
+    }
+    let start = text.get(..text.floor_char_boundary(LONG / 2));
+    format!("{}... ({} bytes)", start.unwrap_or_default(), text.len()).into()
 }
 
 /// Room kept for the fixed parts of the records that follow a text.
@@ -482,6 +492,14 @@ mod tests {
             sample().to_string(),
             "create web1: mount proc at /proc (mounts[0]): operation not permitted (EPERM); a hint"
         );
+    }
+
+    #[test]
+    fn an_error_is_no_longer_than_one_reads() {
+        let error = Error::rule(Doing::CheckConfig, "ä".repeat(1 << 20)).on("x".repeat(1 << 20));
+        let text = error.to_string();
+        assert!(text.len() < 10_000, "{}", text.len());
+        assert!(text.contains("xxx... (1048576 bytes): ää"), "{text}");
     }
 
     #[test]
