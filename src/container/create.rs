@@ -164,6 +164,12 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
     })
 }
 
+/// When init started, by which it is known later; 0, which no process did, if it is gone already.
+pub(super) fn known_start(pid: i32) -> Result<u64> {
+    let started = start_time(pid).doing(Doing::ReadProc);
+    Ok(started.on(format_args!("/proc/{pid}/stat"))?.unwrap_or(0))
+}
+
 pub(super) fn new_state(
     id: &str,
     bundle: &Bundle,
@@ -227,7 +233,7 @@ struct Making<'a> {
 impl Making<'_> {
     fn note_pid(&mut self, child: &Child) -> Result<()> {
         self.state.pid = child.pid;
-        self.state.creel.start_time = start_time(child.pid).unwrap_or(0);
+        self.state.creel.start_time = known_start(child.pid)?;
         Ok(())
     }
 }

@@ -3,12 +3,11 @@
 
 use super::Container;
 use super::store::EXEC_FIFO;
-use crate::error::{Act, Doing, Explain, Result};
+use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::limit::cgroup::Cgroup;
-use crate::sys::pidfd;
+use crate::sys::{pidfd, proc};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 use std::os::fd::OwnedFd;
@@ -91,13 +90,20 @@ impl Container {
     /// The kernel does not answer.
     pub fn status(&self) -> Result<Status> {
         let creating = self.state().status == Status::Creating;
-        let alive = self.init()?.is_some();
+        let mut alive = self.init()?.is_some();
+        let waiting = alive && self.waits_for_start()?;
+        if alive && !waiting {
+            // One that waits no longer because it is being killed does not run.
+            alive = !proc::is_ending(self.state().pid)
+                .doing(Doing::FindContainer)
+                .on(self.id())?;
+        }
         Ok(decide(Facts {
             creating,
             alive,
             locked: creating && self.dir().try_lock()?.is_none(),
             frozen: alive && self.is_frozen(),
-            waiting: self.waits_for_start(),
+            waiting,
         }))
     }
 
@@ -112,10 +118,14 @@ impl Container {
     }
 
     /// Whether somebody reads at exec.fifo. A `start` that was killed may have left the fifo.
-    fn waits_for_start(&self) -> bool {
-        self.dir()
-            .open(EXEC_FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK)
-            .is_ok()
+    fn waits_for_start(&self) -> Result<bool> {
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+        match self.dir().open(EXEC_FIFO, flags) {
+            Ok(_) => Ok(true),
+            // There is no fifo any more, or nobody at its other end.
+            Err(Errno::ENOENT | Errno::ENXIO) => Ok(false),
+            Err(errno) => Err(Error::os(Doing::FindContainer, errno).on(self.id())),
+        }
     }
 
     /// Whether the cgroup is frozen; one that is gone is not.
@@ -136,15 +146,17 @@ fn find(pid: i32, start_time: u64) -> nix::Result<Option<OwnedFd>> {
         // EINVAL: the pid is now a thread of another process.
         Err(Errno::ESRCH | Errno::EINVAL) => Ok(None),
         Err(errno) => Err(errno),
-        Ok(pidfd) => Ok((self::start_time(pid) == Some(start_time)).then_some(pidfd)),
+        Ok(pidfd) => Ok((self::start_time(pid)? == Some(start_time)).then_some(pidfd)),
     }
 }
 
 /// When a process started, in clock ticks since boot; `None` if it is gone or a zombie.
-#[must_use]
-pub fn start_time(pid: i32) -> Option<u64> {
-    let stat = Process::new(pid).and_then(|process| process.stat()).ok()?;
-    (!matches!(stat.state, 'Z' | 'X' | 'x')).then_some(stat.starttime)
+///
+/// # Errors
+/// It cannot be looked at, which does not mean that it is gone.
+pub fn start_time(pid: i32) -> nix::Result<Option<u64>> {
+    let alive = proc::stat(pid)?.filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x'));
+    Ok(alive.map(|stat| stat.starttime))
 }
 
 #[cfg(test)]
@@ -233,7 +245,7 @@ mod tests {
     #[test]
     fn a_process_is_known_by_pid_and_start_time() {
         let pid = id().cast_signed();
-        let started = start_time(pid).expect("our own stat");
+        let started = start_time(pid).expect("our own stat").expect("alive");
         assert!(find(pid, started).expect("ask").is_some());
         assert!(
             find(pid, started + 1).expect("ask").is_none(),
@@ -249,7 +261,7 @@ mod tests {
         let pidfd = pidfd::open(pid).expect("pidfd");
         let patience = std::time::Duration::from_secs(10);
         assert!(pidfd::wait(std::os::fd::AsFd::as_fd(&pidfd), patience).expect("wait"));
-        assert_eq!(start_time(pid), None);
+        assert_eq!(start_time(pid), Ok(None));
         child.wait().expect("reap");
     }
 }

@@ -42,7 +42,7 @@ fn state(id: &str, pid: i32, status: Status) -> State {
         status,
         creel: Private {
             format: FORMAT,
-            start_time: start_time(pid).unwrap_or(0),
+            start_time: start_time(pid).expect("asked").unwrap_or(0),
             namespaces: Namespaces {
                 own,
                 joined: Vec::new(),

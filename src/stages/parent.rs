@@ -13,7 +13,7 @@ use crate::plan::{Plan, ProcessPlan};
 use crate::run::hooks::Kind;
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::reap::{self, Exit};
-use crate::sys::{pidfd, program};
+use crate::sys::{pidfd, proc, program};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -304,15 +304,11 @@ impl Child {
         }
     }
 
-    /// Fails if it has ended, or is about to: one that is killed closes its descriptors, and so
-    /// tells us of the end of the file, some time before it can be waited for.
+    /// Fails if it has ended, or is about to.
     pub(crate) fn must_live(&self) -> Result<()> {
-        /// From include/linux/sched.h, shown in proc_pid_stat(5); set before descriptors are closed.
-        const PF_EXITING: u32 = 4;
-        let stat = procfs::process::Process::new(self.pid).and_then(|process| process.stat());
-        match stat {
-            Ok(stat) if stat.flags & PF_EXITING == 0 => Ok(()),
-            _ => Err(self.death(None)),
+        match proc::is_ending(self.pid).doing(Doing::Await)? {
+            true => Err(self.death(None)),
+            false => Ok(()),
         }
     }
 

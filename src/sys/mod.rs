@@ -12,6 +12,7 @@ pub(crate) mod mount;
 pub(crate) mod net;
 pub(crate) mod netlink;
 pub(crate) mod pidfd;
+pub(crate) mod proc;
 pub(crate) mod program;
 pub(crate) mod reap;
 pub(crate) mod sched;

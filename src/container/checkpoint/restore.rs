@@ -8,8 +8,8 @@ use super::swrk::{self, Criu};
 use super::{DESCRIPTORS, EXTERNAL, Options, Request, converse, too_old};
 use crate::bundle::Bundle;
 use crate::bundle::config::Config;
+use crate::container::create::known_start;
 use crate::container::create::{new_state, other_ends, send_pid, tell};
-use crate::container::status::start_time;
 use crate::container::{Container, Slot, State, Status, Store};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::host::Host;
@@ -348,7 +348,7 @@ impl Restoring<'_> {
                 self.init = Some(Init { pid, pidfd });
                 self.state.pid = pid;
                 self.state.status = Status::Running;
-                self.state.creel.start_time = start_time(pid).unwrap_or(0);
+                self.state.creel.start_time = known_start(pid)?;
                 // criu gives every process a time namespace where the kernel has them.
                 let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/time")).ok();
                 let namespaces = &mut self.state.creel.namespaces;
