@@ -90,8 +90,6 @@ pub enum Need {
     Criu,
     /// This capability is in our bounding set (the number of the bit).
     Capability(u8),
-    /// All that the kernel knows are.
-    AllCapabilities,
 }
 
 impl Need {
@@ -143,11 +141,6 @@ impl Need {
                 (lack.is_none(), lack.unwrap_or_default())
             }
             Self::Capability(bit) => (bounding() >> bit & 1 == 1, format!("capability {bit}")),
-            Self::AllCapabilities => {
-                let last = number("/proc/sys/kernel/cap_last_cap");
-                let all = (bounding() + 1) >> last == 2;
-                (all, "some capabilities are withheld".into())
-            }
         };
         (!met).then_some(lack)
     }
