@@ -18,6 +18,9 @@ pub(super) enum Wanted {
     Default(String),
 }
 
+/// What the kernel takes for a path, its NUL included; there is one for each hierarchy.
+const PATH_MAX: usize = 4096;
+
 impl Wanted {
     /// Reads cgroupsPath for the cgroupfs driver.
     ///
@@ -25,6 +28,9 @@ impl Wanted {
     pub(super) fn parse(cgroups_path: &str, id: &str) -> Result<Self> {
         if cgroups_path.contains('\0') {
             return Err(refuse("a path cannot hold a NUL byte"));
+        }
+        if cgroups_path.len() >= PATH_MAX {
+            return Err(refuse("no path is that long"));
         }
         let clean = clean(cgroups_path);
         match (cgroups_path.starts_with('/'), clean.is_empty()) {
