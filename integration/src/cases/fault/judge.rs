@@ -137,48 +137,42 @@ pub fn judge(site: &Site, strike: Strike, is_struck: bool, output: &Output) -> V
     let [error] = errors.as_slice() else {
         return Verdict::Bad(format!("{} lines instead of one: {said}", errors.len()));
     };
-    let names_it = match strike {
-        Strike::Fail(errno) => names(error, errno),
+    let end = match strike {
+        Strike::Fail(errno) => named(error, errno),
         // Its end shows where somebody next needs it.
-        _ => ["signal 9", "killed", "stopped", "died", "dead", "gone"]
-            .iter()
-            .any(|word| error.contains(word)),
+        _ => {
+            let words = ["signal 9", "killed", "stopped", "died", "dead", "gone"];
+            let told = words.iter().any(|word| error.contains(word));
+            told.then_some(error.len())
+        }
     };
-    match names_it {
-        true => Verdict::Refused(step(error)),
-        false => Verdict::Bad(format!("does not tell: {error}")),
+    match end {
+        Some(end) => Verdict::Refused(step(error.get(..end).unwrap_or_default())),
+        None => Verdict::Bad(format!("does not tell: {error}")),
     }
 }
 
-/// Whether a line names the errno, in the words of libc or of nix.
-fn names(line: &str, errno: Errno) -> bool {
+/// Where a line names the errno, in the words of libc or of nix.
+fn named(line: &str, errno: Errno) -> Option<usize> {
     let libc = std::io::Error::from(errno).to_string();
     let libc = libc.split(" (os error").next().unwrap_or_default();
     let line = line.to_lowercase();
-    [libc, errno.desc()]
-        .iter()
-        .any(|words| line.contains(&words.to_lowercase()))
+    let mut words = [libc, errno.desc()].into_iter();
+    words.find_map(|words| line.find(&words.to_lowercase()))
 }
 
-/// What the line says was being done, without what differs from one container to the next.
+/// What a line that ends before the errno says was being done, without what differs from one container
+/// to the next.
 fn step(line: &str) -> String {
-    let text = line
-        .split_once("msg=\"")
-        .map_or(line, |(_, text)| text)
-        .trim_end_matches('"');
+    let text = line.split_once("msg=\"").map_or(line, |(_, text)| text);
+    let text = text.trim_end_matches(['"', ' ', ':']);
+    // `create ID: in init: mount proc at /proc (mounts[0])`
     let acts: Vec<&str> = text.split(": ").collect();
-    // `create ID: in init: mount proc at /proc (mounts[0]): operation not permitted (EPERM)`
-    let own = acts
-        .get(1..acts.len().saturating_sub(1))
-        .unwrap_or_default();
+    let own = acts.get(usize::from(acts.len() > 1)..).unwrap_or_default();
     let words = own
         .iter()
         .filter(|act| **act != "in init")
         .flat_map(|act| act.split(' '));
     let plain = words.map(|word| if word.starts_with('/') { "PATH" } else { word });
-    let text = plain.collect::<Vec<_>>().join(" ");
-    match text.is_empty() {
-        true => acts.get(1).unwrap_or(&"").to_string(),
-        false => text,
-    }
+    plain.collect::<Vec<_>>().join(" ")
 }

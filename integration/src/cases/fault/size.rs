@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 /// So many bytes of config.json, where a shape takes any number: `FAULT_SIZE` has it in megabytes.
 fn bytes() -> usize {
     let given = std::env::var("FAULT_SIZE").ok();
-    given.and_then(|size| size.parse().ok()).unwrap_or(20_usize) * 1_000_000
+    given.and_then(|size| size.parse().ok()).unwrap_or(10_usize) * 1_000_000
 }
 
 /// What makes a config large.
@@ -246,13 +246,14 @@ fn digest(lab: &Lab, bundle: &Bundle) -> Result {
             output.code - 256,
             word
         );
-        check!(word.lines().count() == 1, "{verb}: not one line: {word}");
+        let lines = word.lines().filter(|line| !line.contains("level=warning"));
+        check!(lines.count() == 1, "{verb}: not one line: {word}");
         check!(
             word.len() < 10_000,
             "{verb}: an error of {} bytes",
             word.len()
         );
-        let room = 100_000 + i64::try_from(size / 1000)? * 12;
+        let room = 100_000 + i64::try_from(size / 1000)? * 25;
         check!(
             peak < room,
             "{verb} took {peak} kB for a config of {} kB",
