@@ -452,7 +452,8 @@ impl Limits {
                 let why = format!("unified resource {file:?} must be a file name (no slashes)");
                 return Err(refuse(&field, why));
             }
-            let Some((controller, _)) = file.split_once('.') else {
+            let parts = file.split_once('.');
+            let Some((controller, _)) = parts.filter(|(name, _)| !name.is_empty()) else {
                 let why =
                     format!("unified resource {file:?} must be in the form CONTROLLER.PARAMETER");
                 return Err(refuse(&field, why));

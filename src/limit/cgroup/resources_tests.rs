@@ -279,6 +279,12 @@ fn what_cannot_be_is_refused_by_name() {
             "unified",
             "CONTROLLER.PARAMETER",
         ),
+        (
+            Mode::V2,
+            r#"{"unified":{"..":"1"}}"#,
+            "unified",
+            "CONTROLLER.PARAMETER",
+        ),
     ] {
         let error = refused(mode, json);
         assert!(
