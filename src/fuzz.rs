@@ -3,7 +3,7 @@
 //!
 //! A door takes any bytes. It panics if creel does, and if a promise is broken that holds for all
 //! input: that reading and planning are pure, that what is written reads back, that no path leads
-//! out. Doors touch nothing but memory (one has a socket pair); they are in no release.
+//! out. Doors touch nothing but memory (two have a pair of sockets); they are in no release.
 #![forbid(unsafe_code)]
 // A broken promise is a panic: that is what the fuzzer looks for.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
