@@ -225,7 +225,7 @@ impl Case {
         Self {
             name: name.into(),
             needs: vec![Need::Root],
-            limit: 30,
+            limit: 60,
             run: Box::new(run),
         }
     }
@@ -236,7 +236,7 @@ impl Case {
         self
     }
 
-    /// Allows more seconds than the usual 30.
+    /// Allows more seconds than the usual 60.
     pub fn limit(mut self, seconds: u64) -> Self {
         self.limit = seconds;
         self

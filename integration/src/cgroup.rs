@@ -125,11 +125,21 @@ impl Limits {
 
     /// How often the quota was hit.
     pub fn throttled(&self) -> Result<u64> {
+        self.cpu_stat(&["nr_throttled"])
+    }
+
+    /// How long processes had to wait for it, in the hierarchy's own unit.
+    pub fn throttled_time(&self) -> Result<u64> {
+        self.cpu_stat(&["throttled_time", "throttled_usec"])
+    }
+
+    /// The line of cpu.stat that has one of these names.
+    fn cpu_stat(&self, names: &[&str]) -> Result<u64> {
         let stat = self.cpu()?.cpu().stat;
-        let line = stat
-            .lines()
-            .find_map(|line| line.strip_prefix("nr_throttled "));
-        Ok(line.ok_or("no nr_throttled")?.trim().parse()?)
+        let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
+        let found = lines.find(|(name, _)| names.contains(name));
+        let (_, value) = found.ok_or(format!("none of {names:?} in cpu.stat"))?;
+        Ok(value.trim().parse()?)
     }
 
     /// The allowed CPUs, as ranges.

@@ -66,7 +66,7 @@ fn watched(name: &str, dir: &Path, mark: &str) -> Result {
     let limit = std::env::var("INTEGRATION_LIMIT")
         .ok()
         .and_then(|limit| limit.parse().ok());
-    let limit = Duration::from_secs(limit.unwrap_or(30)) * kernel::slow();
+    let limit = Duration::from_secs(limit.unwrap_or(60)) * kernel::slow();
     let why = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
     match wait(&mut child, limit)? {
         Some(status) if status.success() => Ok(()),

@@ -42,16 +42,18 @@ const KINDS: [&str; 6] = [
     "poststop",
 ];
 
-/// A hook that runs a script. That of startContainer sees the container's files, so all use its
-/// shell path, which exists on both sides.
+/// A hook that runs a script after it has read its stdin: crun may die of one that ends without, which
+/// only `a_hook_may_ignore_its_stdin` is to ask about. That of startContainer sees the container's
+/// files, so all use its shell path, which exists on both sides.
 fn hook(script: &str) -> Value {
+    let script = format!("cat > /dev/null; {script}");
     json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]})
 }
 
-/// The same, and it reads its stdin before: crun may die of a hook that ends without, which only
-/// `a_hook_may_ignore_its_stdin` is to ask about.
-fn reader(script: &str) -> Value {
-    hook(&format!("cat > /dev/null; {script}"))
+/// A hook that keeps what it reads.
+fn keeper(file: &str) -> Value {
+    let script = format!("cat > {file}");
+    json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]})
 }
 
 /// A bundle whose root shows the case's log at the path it has on the host.
@@ -69,7 +71,7 @@ fn hooks_run_in_order(lab: &Lab) -> Result {
     for kind in KINDS {
         bundle.set(
             &format!("/hooks/{kind}"),
-            json!([reader(&format!("echo {kind} >> {log}"))]),
+            json!([hook(&format!("echo {kind} >> {log}"))]),
         )?;
     }
     let container = lab.create(&bundle)?;
@@ -123,8 +125,8 @@ fn hooks_get_the_state_on_stdin(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "exec sleep 1000")?;
     bundle.set("/annotations", json!({"note": "this"}))?;
     for kind in KINDS {
-        let script = format!("cat > {log}.{kind}");
-        bundle.set(&format!("/hooks/{kind}"), json!([hook(&script)]))?;
+        let keeper = keeper(&format!("{log}.{kind}"));
+        bundle.set(&format!("/hooks/{kind}"), json!([keeper]))?;
     }
     let container = lab.started(&bundle)?;
     let pid = container.pid()?;
@@ -151,8 +153,8 @@ fn hooks_get_the_state_on_stdin(lab: &Lab) -> Result {
 fn hooks_get_the_status_of_their_moment(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "exec sleep 1000")?;
     for kind in KINDS {
-        let script = format!("cat > {log}.{kind}");
-        bundle.set(&format!("/hooks/{kind}"), json!([hook(&script)]))?;
+        let keeper = keeper(&format!("{log}.{kind}"));
+        bundle.set(&format!("/hooks/{kind}"), json!([keeper]))?;
     }
     lab.started(&bundle)?.delete(&["-f"])?.ok()?;
     for (kind, want) in [
@@ -179,7 +181,7 @@ fn hooks_get_exactly_their_env_and_args(lab: &Lab) -> Result {
     let args = [
         "name",
         "-c",
-        &format!("(echo $0 \"$1\" \"$2\"; env) > {log}"),
+        &format!("(cat > /dev/null; echo $0 \"$1\" \"$2\"; env) > {log}"),
         "zero",
         "a b",
         "*",
@@ -241,7 +243,7 @@ fn poststart_runs_when_the_program_does(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "exec sleep 1000")?;
     bundle.set(
         "/hooks/poststart",
-        json!([reader(&format!("echo ran > {log}"))]),
+        json!([hook(&format!("echo ran > {log}"))]),
     )?;
     let container = lab.create(&bundle)?;
     check!(!std::path::Path::new(&log).exists(), "it ran at create");
@@ -323,7 +325,7 @@ fn a_failing_poststart_does_not_hang(lab: &Lab) -> Result {
 
 fn a_failing_poststop_does_not_fail_delete(lab: &Lab) -> Result {
     let (mut bundle, log) = logged(lab, "true")?;
-    let list = json!([reader("exit 3"), reader(&format!("echo second > {log}"))]);
+    let list = json!([hook("exit 3"), hook(&format!("echo second > {log}"))]);
     bundle.set("/hooks/poststop", list)?;
     let container = lab.started(&bundle)?;
     container.stopped()?;
@@ -366,14 +368,9 @@ fn a_hook_that_is_too_slow_is_killed(lab: &Lab) -> Result {
     let mut slow = hook("exec sleep 1000");
     slow["timeout"] = json!(1);
     bundle.set("/hooks/createRuntime", json!([slow]))?;
-    let begun = std::time::Instant::now();
+    // It would outlast the case.
     lab.run(&bundle)?
         .refused("run with a hook that is too slow")?;
-    check!(
-        begun.elapsed().as_secs() < 10,
-        "it took {:?}",
-        begun.elapsed()
-    );
     Ok(())
 }
 
@@ -391,5 +388,7 @@ fn a_hook_may_ignore_its_stdin(lab: &Lab) -> Result {
     bundle.set("/annotations", json!({"big": "x".repeat(200_000)}))?;
     bundle.set("/hooks/createRuntime", json!([{"path": "/bin/true"}]))?;
     same!("stdout", lab.told(&bundle)?, "ran\n");
+    bundle.set("/hooks/createRuntime", json!([{"path": "/bin/false"}]))?;
+    lab.run(&bundle)?.refused("run with a hook that fails")?;
     Ok(())
 }
