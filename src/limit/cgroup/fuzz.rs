@@ -69,7 +69,7 @@ pub(crate) fn limits(resources: &Resources) {
             CgroupPlan::new("", "id", Some(resources), annotations.as_ref(), false)
         };
         same(&plan(), &plan());
-        let Ok(limits) = Limits::plan(Mode::detect(), resources) else {
+        let Ok(limits) = Limits::plan(Mode::detect().unwrap(), resources) else {
             return;
         };
         for write in &limits.writes {

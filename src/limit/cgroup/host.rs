@@ -23,15 +23,16 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    /// One system call, as runc decides it.
-    pub(super) fn detect() -> Self {
+    /// One system call, as runc decides it; with nothing there at all, what is missing is told of v1.
+    pub(super) fn detect() -> Result<Self> {
         #[cfg(any(test, fuzzing))]
         if let Some(mode) = fixed::mode() {
-            return mode;
+            return Ok(mode);
         }
         match statfs(ROOT) {
-            Ok(fs) if fs.filesystem_type() == CGROUP2_SUPER_MAGIC => Self::V2,
-            _ => Self::V1,
+            Ok(fs) if fs.filesystem_type() == CGROUP2_SUPER_MAGIC => Ok(Self::V2),
+            Ok(_) | Err(Errno::ENOENT) => Ok(Self::V1),
+            Err(errno) => Err(Error::os(Doing::PlanCgroup, errno).on(ROOT)),
         }
     }
 }

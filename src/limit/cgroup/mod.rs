@@ -118,7 +118,7 @@ impl CgroupPlan {
     ) -> Result<Self> {
         let nothing = Resources::default();
         let resources = resources.unwrap_or(&nothing);
-        let mode = Mode::detect();
+        let mode = Mode::detect()?;
         let mut limits = Limits::plan(mode, resources)?;
         let policy = devices::Policy::plan(&resources.devices)?;
         let mut unit = None;
@@ -197,7 +197,7 @@ impl CgroupPlan {
     pub(crate) fn update(resources: &Resources) -> Result<Self> {
         Ok(Self {
             spot: Spot::There,
-            limits: Limits::plan(Mode::detect(), resources)?,
+            limits: Limits::plan(Mode::detect()?, resources)?,
             devices: None,
             unit: None,
             rootless: false,

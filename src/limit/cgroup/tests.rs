@@ -47,7 +47,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let mut record = Record::default();
-        match Mode::detect() {
+        match Mode::detect().unwrap() {
             Mode::V2 => {
                 record
                     .paths
@@ -271,7 +271,7 @@ fn a_failure_leaves_nothing_behind() {
         }
     }
     assert!(!deeper.exists());
-    if Mode::detect() == Mode::V1 {
+    if Mode::detect().unwrap() == Mode::V1 {
         assert!(!scratch.exists());
     }
 }
@@ -319,7 +319,7 @@ fn device_rules_hold() {
 
 #[test]
 fn unified_on_v1_is_refused_clearly() {
-    if Mode::detect() == Mode::V1 {
+    if Mode::detect().unwrap() == Mode::V1 {
         let resources: Resources =
             serde_json::from_str(r#"{"unified":{"memory.max":"1"}}"#).unwrap();
         let error = CgroupPlan::new("/x", "id", Some(&resources), None, false).unwrap_err();

@@ -48,7 +48,7 @@ impl Cgroup {
 /// Where we are ourselves: a rootless container without a cgroup of its own stays there.
 fn own_places() -> Result<Vec<(String, String)>> {
     let own = Own::read()?;
-    if Mode::detect() == Mode::V2 {
+    if Mode::detect()? == Mode::V2 {
         let path = own.path("").unwrap_or("/");
         return Ok(vec![(String::new(), format!("{ROOT}{path}"))]);
     }

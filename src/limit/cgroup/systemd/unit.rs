@@ -33,7 +33,7 @@ impl UnitPlan {
         writes: &[Write],
         devices: &Policy,
     ) -> Result<Self> {
-        let v1 = Mode::detect() == Mode::V1;
+        let v1 = Mode::detect()? == Mode::V1;
         if user && v1 {
             let why = "cannot use rootless systemd cgroups manager on cgroup v1";
             return Err(Error::rule(Doing::PlanCgroup, why));
