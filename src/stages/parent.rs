@@ -222,7 +222,10 @@ impl Child {
             match message {
                 None => return Ok(()),
                 Some(FromChild::WantHooks) => {
-                    midwife.run_hooks(self)?;
+                    if let Err(error) = midwife.run_hooks(self) {
+                        // A child that failed meanwhile knows better why the hooks were ended.
+                        return Err(self.last_words().unwrap_or(error));
+                    }
                     self.channel.send(ToChild::HooksDone)?;
                 }
                 Some(FromChild::Ready) if !ready => {

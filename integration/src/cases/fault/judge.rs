@@ -146,9 +146,9 @@ pub fn judge(site: &Site, strike: Strike, is_struck: bool, output: &Output) -> V
             told.then_some(error.len())
         }
     };
-    match end {
-        Some(end) => Verdict::Refused(step(error.get(..end).unwrap_or_default())),
-        None => Verdict::Bad(format!("does not tell: {error}")),
+    match end.map(|end| step(error.get(..end).unwrap_or_default())) {
+        Some(step) if !step.is_empty() => Verdict::Refused(step),
+        _ => Verdict::Bad(format!("does not tell: {error}")),
     }
 }
 
@@ -165,14 +165,15 @@ fn named(line: &str, errno: Errno) -> Option<usize> {
 /// to the next.
 fn step(line: &str) -> String {
     let text = line.split_once("msg=\"").map_or(line, |(_, text)| text);
-    let text = text.trim_end_matches(['"', ' ', ':']);
+    let text = text.trim_end_matches(['"', ' ', ':', '\\']);
     // `create ID: in init: mount proc at /proc (mounts[0])`
     let acts: Vec<&str> = text.split(": ").collect();
     let own = acts.get(usize::from(acts.len() > 1)..).unwrap_or_default();
-    let words = own
-        .iter()
-        .filter(|act| **act != "in init")
-        .flat_map(|act| act.split(' '));
-    let plain = words.map(|word| if word.starts_with('/') { "PATH" } else { word });
-    plain.collect::<Vec<_>>().join(" ")
+    let plain = own.iter().filter(|act| **act != "in init").map(|act| {
+        let words = act
+            .split(' ')
+            .map(|word| if word.starts_with('/') { "PATH" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    plain.collect::<Vec<_>>().join(": ")
 }

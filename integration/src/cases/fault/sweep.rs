@@ -3,7 +3,7 @@
 
 use super::judge::{Verdict, faults, judge, shows};
 use crate::bundle::Bundle;
-use crate::case::{Case, Need, Result};
+use crate::case::{Case, Failure, Need, Result};
 use crate::check;
 use crate::kernel;
 use crate::lab::Lab;
@@ -316,7 +316,9 @@ fn strike_where(lab: &Lab, life: &Life, pick: Pick) -> Result {
         let all = strikes(&seen, life).into_iter();
         chosen.extend(all.filter(|(_, strike)| pick(&seen, *strike)));
     }
-    check!(chosen.len() > 3, "no such calls were seen");
+    if chosen.is_empty() {
+        return Err(Failure::skip("it makes no such call"));
+    }
     strike_all(lab, life, &bundle, &chosen, None)
 }
 
