@@ -12,7 +12,7 @@ pub enum Verdict {
     Harmless,
     /// The command said what failed.
     Refused(String),
-    /// The command itself was killed.
+    /// The command itself was killed, or ended for want of memory.
     Killed,
     /// The call was not made in this run.
     NotReached,
@@ -124,9 +124,8 @@ pub fn judge(site: &Site, strike: Strike, is_struck: bool, output: &Output) -> V
         return Verdict::Killed;
     }
     if output.code > 255 || said.contains("panicked") {
-        let is_memory = MEMORY.contains(&site.call);
-        return match is_memory {
-            true => Verdict::Refused("ends for want of memory".into()),
+        return match MEMORY.contains(&site.call) {
+            true => Verdict::Killed,
             false => Verdict::Bad(format!("died of signal {}: {said}", output.code - 256)),
         };
     }

@@ -205,11 +205,14 @@ fn live(
             (137, Some((_, Strike::Kill))) if !is_struck && output.err.is_empty() => {
                 verdict = Verdict::Killed
             }
-            // An init that waits for `start` can tell its end only by being dead.
-            (_, Some((site, _))) if site.role == "init" && !roles.contains(&"init") => {
-                verdict = judge(site, Strike::Kill, false, &output);
+            (_, Some((site, strike))) => {
+                verdict = judge(site, strike, is_struck, &output);
+                // An init that waits for `start` can tell its end only by being dead.
+                let waited = site.role == "init" && !roles.contains(&"init");
+                if waited && matches!(verdict, Verdict::Bad(_)) {
+                    verdict = judge(site, Strike::Kill, false, &output);
+                }
             }
-            (_, Some((site, strike))) => verdict = judge(site, strike, is_struck, &output),
             (_, None) => verdict = Verdict::Bad(output.err),
         }
         if verdict != Verdict::Harmless {
