@@ -18,8 +18,11 @@ use containerd_shim_protos::ttrpc::Request;
 use containerd_shim_protos::types::mount::Mount;
 use std::fmt::Debug;
 
-/// The doors, by the name of their fuzz target, with what it begins with.
-pub const DOORS: &[(&str, fn(&[u8]), fn() -> Vec<Vec<u8>>)] = &[
+/// A door, by the name of its fuzz target, with what that begins with.
+pub type Door = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// The doors.
+pub const DOORS: &[Door] = &[
     ("bootstrap", bootstrap, bootstrap_seeds),
     ("ttrpc", ttrpc, ttrpc_seeds),
 ];
