@@ -82,7 +82,6 @@ fn make(
     wishes: &Wishes,
     options: &Options,
 ) -> Result<(Container, Init, Option<Foreground>)> {
-    let version = swrk::version()?;
     let bundle = Bundle::open(bundle)?;
     let config = bundle.config()?;
     let mut warnings = Vec::new();
@@ -98,6 +97,8 @@ fn make(
     plan.process.fds.guard_rest()?;
     let (console, foreground) = other_ends(wishes, &plan.process, true, !wishes.no_subreaper)?;
     let slot = store.reserve(id)?;
+    // After what is wrong with the call: that is wrong with or without criu, and told first by runc.
+    let version = swrk::version()?;
     slot.keep_config(&bundle.bytes)?;
     let mut state = new_state(id, &bundle, &config, &plan, wishes);
     // As under runc, nothing enters a resctrl group again: none is made, none is to be removed.
