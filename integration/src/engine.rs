@@ -39,7 +39,11 @@ pub fn archive(lab: &Lab, name: &str, program: &[&str]) -> Result<PathBuf> {
         command.arg("-C").arg(of).arg("-cf").arg(out).args(names);
         lab.finish(&mut command)?.ok()
     };
-    tar(&layer, lab.image(), &["."])?;
+    // Of a copy: what is linked by other cases meanwhile has changed, for tar.
+    let image = dir.join("image");
+    lab.finish(Command::new("cp").arg("-a").arg(lab.image()).arg(&image))?
+        .ok()?;
+    tar(&layer, &image, &["."])?;
     let sum = lab.finish(Command::new("sha256sum").arg(&layer))?.ok()?;
     let sum = sum.words().first().copied().unwrap_or_default().to_owned();
     let config = json!({
