@@ -101,7 +101,8 @@ fn live_restore(docker: &mut Docker<'_>) -> Result<String> {
     let want: Vec<u32> = (1..).take(numbers.len()).collect();
     same!("every number once", numbers, want);
     super::life::talk(docker, "c3")?;
-    docker.call(&["exec", "c2", "touch", "/go"])?.ok()?;
+    // However it ends: the container may be gone before it is.
+    docker.call(&["exec", "c2", "touch", "/go"])?;
     docker.until("c2", "{{.State.ExitCode}} {{.State.Status}}", "8 exited")?;
     docker.says("c2", "last")?;
     docker.call(&["stop", "c1"])?.ok()?;
