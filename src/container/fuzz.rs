@@ -1,6 +1,6 @@
 //! Fuzzing: what is kept between commands, and what `exec` and `update` are given.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::exec::inherit;
 use super::state::State;

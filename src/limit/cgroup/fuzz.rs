@@ -1,6 +1,6 @@
 //! Fuzzing: cgroupsPath, the limits, and what procfs says of cgroups.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::host::{Hierarchy, Mode, Own, fixed};
 use super::path::Wanted;

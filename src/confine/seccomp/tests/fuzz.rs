@@ -40,7 +40,7 @@ pub fn seccomp(bytes: &[u8]) {
             let settled = actions
                 .collect::<Vec<_>>()
                 .windows(2)
-                .all(|two| two[0] == two[1]);
+                .all(|two| two.first() == two.last());
             for args in args {
                 let call = Call {
                     arch: abi.audit(),

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 // Registers and halves of arguments are cut on purpose.
 #![allow(clippy::cast_possible_truncation)]
+// Tests for fuzzers, too: Clippy's leave for tests does not extend to those.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 pub(crate) mod fuzz;
 #[cfg(test)]
