@@ -8,8 +8,10 @@ use crate::kernel::{self, until};
 use crate::lab::{Lab, Output};
 use crate::proto::{Fields, Message, any};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -40,7 +42,8 @@ pub fn any_options(lab: &Lab) -> Message {
 }
 
 /// The shim's program with the words that containerd puts before the action.
-pub fn command(lab: &Lab, events: &Events, id: &str, bundle: &Bundle) -> Command {
+pub fn command(lab: &Lab, events: &Events, id: &str, bundle: &Bundle) -> Result<Command> {
+    events.read_log(bundle)?;
     let mut command = Command::new(program(lab));
     command
         .args(["-namespace", lab.mark(), "-id", id, "-address"])
@@ -48,7 +51,7 @@ pub fn command(lab: &Lab, events: &Events, id: &str, bundle: &Bundle) -> Command
         .env("TTRPC_ADDRESS", &events.path)
         .env("PATH", crate::lab::path())
         .current_dir(&bundle.dir);
-    command
+    Ok(command)
 }
 
 /// `start` as containerd 1.6 asks for it.
@@ -56,19 +59,19 @@ pub fn start(lab: &Lab, events: &Events, id: &str, bundle: &Bundle) -> Result<Sh
     bundle.save()?;
     let input = lab.path("options");
     std::fs::write(&input, any_options(lab))?;
-    let mut command = command(lab, events, id, bundle);
-    let output = lab.finish(command.arg("start").stdin(std::fs::File::open(input)?))?;
+    let mut command = command(lab, events, id, bundle)?;
+    let output = lab.finish(command.arg("start").stdin(File::open(input)?))?;
     Shim::connect(output.ok()?.out.trim())
 }
 
 /// `delete`, for when the shim is dead: what it says, as a message.
 pub fn delete(lab: &Lab, events: &Events, id: &str, bundle: &Bundle) -> Result<Fields> {
-    let mut command = command(lab, events, id, bundle);
+    let mut command = command(lab, events, id, bundle)?;
     command.arg("-bundle").arg(&bundle.dir).arg("delete");
     let said = lab.path("said");
     let output = command
         .stdin(Stdio::null())
-        .stdout(std::fs::File::create(&said)?)
+        .stdout(File::create(&said)?)
         .output()?;
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     let code = crate::lab::code(output.status);
@@ -265,6 +268,7 @@ fn read_frame(from: &mut UnixStream) -> Result<(u8, u32, Vec<u8>)> {
 pub struct Events {
     path: PathBuf,
     told: Arc<Mutex<Vec<String>>>,
+    logs: Mutex<Vec<File>>,
 }
 
 impl Events {
@@ -280,7 +284,20 @@ impl Events {
                 std::thread::spawn(move || hear(line, &all).ok());
             }
         });
-        Ok(Self { path, told })
+        let logs = Mutex::default();
+        Ok(Self { path, told, logs })
+    }
+
+    /// Opens the fifo that the shim logs to, as containerd does before it starts one.
+    fn read_log(&self, bundle: &Bundle) -> Result {
+        let path = bundle.dir.join("log");
+        if !path.exists() {
+            mkfifo(&path, Mode::S_IRWXU)?;
+        }
+        let log = File::options().read(true).write(true).open(path)?;
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.push(log);
+        Ok(())
     }
 
     /// What was told: a topic and an id, and of an end how it was.

@@ -97,7 +97,7 @@ fn shim_leaves_a_checkpointed_task_running(lab: &Lab) -> Result {
         .into_encoded_bytes();
     checkpoint(&mut shim, &id, &images, false)?.ok()?;
     check!(kernel::alive(pid), "pid {pid} is dead");
-    let refused = checkpoint(&mut shim, &id, b"/nosuch/images", false)?;
+    let refused = checkpoint(&mut shim, &id, b"/proc/nosuch/images", false)?;
     check!(refused.code != 0, "images into nowhere");
     check!(kernel::alive(pid), "pid {pid} is dead");
     shim.end(&id)?;

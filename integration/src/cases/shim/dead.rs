@@ -12,7 +12,7 @@ use serde_json::json;
 use std::path::Path;
 
 cases! {
-    shim_delete_cleans_up_after_a_shim_that_made_nothing,
+    shim_delete_cleans_up_after_a_shim_that_made_nothing: [Creel],
     shim_delete_cleans_up_a_created_container,
     shim_delete_cleans_up_a_running_container_with_execs,
     shim_delete_cleans_up_a_paused_container,
@@ -34,10 +34,7 @@ fn killed(lab: &Lab, reach: impl Fn(&mut task::Shim, &str) -> Result) -> Result 
     let rootfs = bundle.dir.join("rootfs");
     let bind = nix::mount::MsFlags::MS_BIND;
     nix::mount::mount(Some(&rootfs), &rootfs, None::<&str>, bind, None::<&str>)?;
-    let pid = match shim.create(lab, &id, &bundle) {
-        Ok(pid) => pid,
-        Err(error) => return Err(error),
-    };
+    let pid = shim.create(lab, &id, &bundle)?;
     reach(&mut shim, &id)?;
     let socket = shim.path.clone();
     shim.destroy()?;
@@ -49,7 +46,8 @@ fn killed(lab: &Lab, reach: impl Fn(&mut task::Shim, &str) -> Result) -> Result 
     );
     check!(!said.bytes(3).is_empty(), "no time");
     clean(lab, &bundle.dir)?;
-    check!(!socket.exists(), "the socket is there");
+    // Of the Go shim's, containerd itself takes care.
+    check!(!lab.is_creel() || !socket.exists(), "the socket is there");
     same!("poststop", crate::lab::text(&gone)?, "gone\n");
     delete(lab, &events, &id, &bundle)?;
     same!("poststop, once", crate::lab::text(&gone)?, "gone\n");

@@ -27,7 +27,7 @@ pub fn cases() -> Vec<Case> {
     parts
         .into_iter()
         .flatten()
-        .map(|case| case.limit(90))
+        .map(|case| case.limit(120))
         .collect()
 }
 
@@ -37,8 +37,12 @@ fn idle(lab: &Lab) -> Result<(Events, Shim, String, Bundle)> {
 }
 
 /// The same of a bundle.
-fn of(lab: &Lab, bundle: Bundle) -> Result<(Events, Shim, String, Bundle)> {
+fn of(lab: &Lab, mut bundle: Bundle) -> Result<(Events, Shim, String, Bundle)> {
     let (events, id) = (Events::listen(lab)?, lab.id());
+    // As containerd has them: the Go shim looks for it by that name.
+    let dir = lab.path(&id);
+    std::fs::rename(&bundle.dir, &dir)?;
+    bundle.dir = dir;
     let shim = start(lab, &events, &id, &bundle)?;
     Ok((events, shim, id, bundle))
 }

@@ -36,7 +36,7 @@ fn ask(
     bundle.save()?;
     let file = lab.path("input");
     std::fs::write(&file, input)?;
-    let output = command(lab, events, id, bundle)
+    let output = command(lab, events, id, bundle)?
         .arg("start")
         .envs(env.iter().copied())
         .stdin(File::open(file)?)
@@ -154,7 +154,7 @@ fn shim_takes_both_types_of_options(lab: &Lab) -> Result {
     bundle.save()?;
     let input = lab.path("input");
     std::fs::write(&input, any("some.other.Options", "x"))?;
-    let mut start = command(lab, &events, &id, &bundle);
+    let mut start = command(lab, &events, &id, &bundle)?;
     let refused = lab.finish(start.arg("start").stdin(File::open(input)?))?;
     let refused = refused.refused("options of an unknown type")?;
     check!(
