@@ -33,3 +33,4 @@ pub(crate) mod sys;
 pub mod fuzz;
 
 pub use error::{Error, Result};
+pub use rootfs::idmap::attach_mapped;

@@ -2,7 +2,7 @@
 //! so that no plugin for networks is needed.
 #![forbid(unsafe_code)]
 
-use crate::case::Result;
+use crate::case::{Failure, Result};
 use crate::engine::{Containerd, IMAGE, archive};
 use crate::kernel::until;
 use crate::lab::{Lab, Output};
@@ -24,7 +24,20 @@ pub struct Cri<'lab> {
 impl<'lab> Cri<'lab> {
     /// With the runtime under test as a handler of containerd's.
     pub fn new(lab: &'lab Lab) -> Result<Self> {
-        let containerd = Containerd::for_cri(lab, SANDBOX)?;
+        Self::on(lab, "native")
+    }
+
+    /// The same with another snapshotter; a skip where containerd cannot use it.
+    pub fn on(lab: &'lab Lab, snapshotter: &str) -> Result<Self> {
+        let containerd = Containerd::for_cri(lab, SANDBOX, snapshotter)?;
+        let plugins = containerd.call(&["plugins", "ls"])?.ok()?.out;
+        let works = plugins.lines().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.contains(&snapshotter) && words.last() == Some(&"ok")
+        });
+        if !works {
+            return Err(Failure::skip(format!("no {snapshotter} here")));
+        }
         let config = format!(
             "runtime-endpoint: unix://{0}\nimage-endpoint: unix://{0}\ntimeout: 60\n",
             containerd.socket.display()
@@ -82,31 +95,36 @@ impl<'lab> Cri<'lab> {
 
     /// Runs a pod; `pids` says whether its containers share their process ids.
     pub fn pod(&self, name: &str, pids: bool) -> Result<Pod<'_, 'lab>> {
+        self.pod_in(name, "tested", Self::namespaces(pids))
+    }
+
+    /// The same of one of the handlers and in these namespaces, as CRI's NamespaceOption has them.
+    pub fn pod_in(&self, name: &str, handler: &str, namespaces: Value) -> Result<Pod<'_, 'lab>> {
         let logs = self.lab.directory(name)?;
         let config = json!({
             "metadata": {"name": name, "uid": name, "namespace": "default", "attempt": 0},
             "log_directory": logs,
             "linux": {
                 "cgroup_parent": format!("/{}", self.lab.mark()),
-                "security_context": {"namespace_options": Self::namespaces(pids)}
+                "security_context": {"namespace_options": namespaces}
             }
         });
         let file = self
             .lab
             .file(&format!("{name}.json"), &config.to_string())?;
         let file = file.display().to_string();
-        let id = self.told(&["runp", "--runtime", "tested", &file])?;
+        let id = self.told(&["runp", "--runtime", handler, &file])?;
         let cri = self;
         Ok(Pod {
             cri,
             id,
             file,
-            pids,
+            namespaces,
         })
     }
 
     /// 2 is the host's, 0 the pod's, 1 the container's own.
-    fn namespaces(pids: bool) -> Value {
+    pub fn namespaces(pids: bool) -> Value {
         json!({"network": 2, "pid": i32::from(!pids), "ipc": 0})
     }
 
@@ -138,7 +156,7 @@ pub struct Pod<'cri, 'lab> {
     /// Its id.
     pub id: String,
     file: String,
-    pids: bool,
+    namespaces: Value,
 }
 
 impl Pod<'_, '_> {
@@ -148,7 +166,7 @@ impl Pod<'_, '_> {
         for (key, value) in more.as_object().into_iter().flatten() {
             linux[key] = value.clone();
         }
-        linux["security_context"]["namespace_options"] = Cri::namespaces(self.pids);
+        linux["security_context"]["namespace_options"] = self.namespaces.clone();
         let config = json!({
             "metadata": {"name": name},
             "image": {"image": IMAGE},

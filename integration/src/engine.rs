@@ -214,22 +214,26 @@ impl<'lab> Containerd<'lab> {
         }
     }
 
-    /// One that serves CRI, with the runtime under test as the handler "tested".
-    pub fn for_cri(lab: &'lab Lab, sandbox: &str) -> Result<Self> {
-        let shim = match link_shim(lab)? {
-            true => SHIM_NAME,
-            false => "io.containerd.runc.v2",
+    /// One that serves CRI, with the runtime under test as the handlers "tested" and "as-runc", which
+    /// is of runc's type by name, so that containerd reads and adds to its options.
+    pub fn for_cri(lab: &'lab Lab, sandbox: &str, snapshotter: &str) -> Result<Self> {
+        let own = lab.path("bin/containerd-shim-creel-v2");
+        let (shim, path) = match link_shim(lab)? {
+            true => (SHIM_NAME, format!("runtime_path = {own:?}\n")),
+            false => ("io.containerd.runc.v2", String::new()),
         };
         let cri = "plugins.\"io.containerd.grpc.v1.cri\"";
         // Who may not lower its score cannot start a sandbox otherwise.
         let config = format!(
             "[{cri}]\nsandbox_image = {sandbox:?}\nrestrict_oom_score_adj = true\n\
              [{cri}.cni]\nconf_dir = {none:?}\nbin_dir = {none:?}\n\
-             [{cri}.containerd]\nsnapshotter = \"native\"\n\
+             [{cri}.containerd]\nsnapshotter = {snapshotter:?}\n\
              default_runtime_name = \"tested\"\n\
              [{cri}.containerd.runtimes.tested]\nruntime_type = {shim:?}\n\
-             [{cri}.containerd.runtimes.tested.options]\nBinaryName = {:?}\n",
-            lab.runtime,
+             [{cri}.containerd.runtimes.tested.options]\nBinaryName = {binary:?}\n\
+             [{cri}.containerd.runtimes.as-runc]\nruntime_type = \"io.containerd.runc.v2\"\n{path}\
+             [{cri}.containerd.runtimes.as-runc.options]\nBinaryName = {binary:?}\n",
+            binary = lab.runtime,
             none = lab.path("cni"),
         );
         Self::configured(lab, Vec::new(), &config)

@@ -26,6 +26,7 @@ pub fn bury(words: &Words) -> Result<()> {
     if let Err(error) = creel::container::delete(&store, &words.id, true) {
         creel::log::warning(&error);
     }
+    mounts::unmount_all(&bundle.join(mounts::LOWER));
     mounts::unmount_all(&bundle.join("rootfs"));
     remove_socket(words, &bundle);
     let mut said = DeleteResponse::new();

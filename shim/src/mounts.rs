@@ -5,12 +5,15 @@ use crate::status::{Doing, Result, Status};
 use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The word that makes us mount one thing and end.
 pub const ROLE: &str = "-mount";
+/// Beside the root: where the layers of an overlay are shown with their ids mapped while it is mounted.
+pub const LOWER: &str = "lower";
 /// What mount(2) takes of options: a page, with its end.
 const PAGE: usize = 4095;
 
@@ -40,11 +43,77 @@ fn mount_one(one: &Mount, target: &Path) -> Result<()> {
     } else {
         inside(target, &one.target)?
     };
-    let (flags, data) = parse(&one.options);
-    if data.len() > PAGE {
-        return mount_shortened(one, &at, flags, &data);
+    let (options, maps) = without_maps(&one.options)?;
+    let (flags, data) = parse(&options);
+    match maps {
+        // It takes mapped layers, and is never mapped itself.
+        Some(maps) if one.type_ == "overlay" => {
+            let lower = target.with_file_name(LOWER);
+            std::fs::create_dir_all(&lower)?;
+            let done = mount_mapped(one, &at, flags, &data, (&lower, &maps));
+            unmount_all(&lower);
+            std::fs::remove_dir(&lower).or(done)
+        }
+        Some([uids, gids]) => {
+            mount_with(&one.source, &at, &one.type_, flags, &data)?;
+            Ok(creel::attach_mapped(&at, &at, [&uids, &gids], false)?)
+        }
+        None if data.len() > PAGE => mount_shortened(one, &at, flags, &data),
+        None => mount_with(&one.source, &at, &one.type_, flags, &data),
     }
-    mount_with(&one.source, &at, &one.type_, flags, &data)
+}
+
+/// Whose users the files' owners shall be, of uids and of gids.
+type Maps = [Vec<LinuxIdMapping>; 2];
+
+/// An overlay whose layers are shown at `lower` for as long as it takes.
+fn mount_mapped(
+    one: &Mount,
+    at: &Path,
+    flags: MsFlags,
+    data: &str,
+    (lower, [uids, gids]): (&Path, &Maps),
+) -> Result<()> {
+    let (dir, short) = shorten(data)
+        .filter(|(dir, _)| dir != "/")
+        .ok_or_else(|| Status::invalid("the layers to map are in no directory of their own"))?;
+    creel::attach_mapped(Path::new(&dir), lower, [uids, gids], true)?;
+    mount_from(lower, one, at, flags, &short)
+}
+
+/// The options without `uidmap=0:1000:65536,...` and `gidmap=`, and what those say.
+fn without_maps(options: &[String]) -> Result<(Vec<String>, Option<Maps>)> {
+    let (mut rest, mut uids, mut gids) = (Vec::new(), Vec::new(), Vec::new());
+    for option in options {
+        if let Some(map) = option.strip_prefix("uidmap=") {
+            uids = ranges(map)?;
+        } else if let Some(map) = option.strip_prefix("gidmap=") {
+            gids = ranges(map)?;
+        } else {
+            rest.push(option.clone());
+        }
+    }
+    match (uids.is_empty(), gids.is_empty()) {
+        (true, true) => Ok((rest, None)),
+        (false, false) => Ok((rest, Some([uids, gids]))),
+        _ => Err(Status::invalid("uidmap and gidmap go together")),
+    }
+}
+
+/// `container:host:size,...`
+fn ranges(map: &str) -> Result<Vec<LinuxIdMapping>> {
+    let range = |text: &str| {
+        let mut numbers = text.split(':').map(str::parse::<u32>);
+        let (inside, outside, size) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let range = LinuxIdMappingBuilder::default()
+            .container_id(inside.ok()?)
+            .host_id(outside.ok()?)
+            .size(size.ok()?)
+            .build();
+        range.ok().filter(|_| numbers.next().is_none())
+    };
+    let ranges: Option<Vec<_>> = map.split(',').map(range).collect();
+    ranges.ok_or_else(|| Status::invalid(format_args!("id map {map}")))
 }
 
 /// A place below the root; a mount of the list may be for one.
@@ -84,18 +153,23 @@ fn mount_with(source: &str, at: &Path, kind: &str, flags: MsFlags, data: &str) -
     Ok(())
 }
 
-/// An overlay of very many layers: their names from a directory that they share. Another process
-/// does it, because a working directory is all threads'.
+/// An overlay of very many layers: their names from a directory that they share.
 fn mount_shortened(one: &Mount, at: &Path, flags: MsFlags, data: &str) -> Result<()> {
     let (dir, short) = shorten(data)
         .filter(|(_, short)| short.len() <= PAGE)
         .ok_or_else(|| Status::invalid("the mount's options are longer than a page"))?;
+    mount_from(Path::new(&dir), one, at, flags, &short)
+}
+
+/// The layers' names are relative to `dir`. Another process does it, because a working directory is
+/// all threads'.
+fn mount_from(dir: &Path, one: &Mount, at: &Path, flags: MsFlags, data: &str) -> Result<()> {
     let status = Command::new("/proc/self/exe")
         .arg(ROLE)
         .args([&one.type_, &one.source])
         .arg(at)
-        .args([flags.bits().to_string(), short])
-        .current_dir(&dir)
+        .args([&flags.bits().to_string(), data])
+        .current_dir(dir)
         .output()?;
     if status.status.success() {
         Ok(())
@@ -280,6 +354,27 @@ mod tests {
             "index=off,lowerdir=10/fs:9/fs,upperdir=/var/l/s/11/fs"
         );
         assert!(shorten("size=1").is_none());
+    }
+
+    #[test]
+    fn maps_are_not_the_filesystems() {
+        let options = [
+            "uidmap=0:700000:65536,65536:5:1",
+            "index=off",
+            "gidmap=0:9:1",
+        ];
+        let (rest, maps) = without_maps(&options.map(String::from)).unwrap();
+        assert_eq!(rest, ["index=off"]);
+        let [uids, gids] = maps.unwrap();
+        let of = |map: &LinuxIdMapping| (map.container_id(), map.host_id(), map.size());
+        assert_eq!(
+            uids.iter().map(of).collect::<Vec<_>>(),
+            [(0, 700_000, 65536), (65536, 5, 1)]
+        );
+        assert_eq!(gids.iter().map(of).collect::<Vec<_>>(), [(0, 9, 1)]);
+        for wrong in ["uidmap=0:1:2", "gidmap=0:1", "gidmap=0:1:-2", "gidmap="] {
+            assert!(without_maps(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

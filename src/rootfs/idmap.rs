@@ -6,14 +6,18 @@ use crate::bundle::config::Mount as Asked;
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::isolate::ids::IdMaps;
 use crate::sys::clone::{Cloned, clone3};
-use crate::sys::mount::{ATTR_IDMAP, MountAttr, set_attributes};
+use crate::sys::mount::{ATTR_IDMAP, ATTR_RDONLY, MountAttr, attach, clone_tree, set_attributes};
 use crate::sys::{pidfd, program, reap};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::pause;
+use oci_spec::runtime::LinuxIdMapping;
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// How a mount's ids are mapped.
 #[derive(Debug)]
@@ -86,6 +90,37 @@ impl IdMapping {
         };
         done.doing(Doing::SetMountAttributes).on("idmap").hint(hint)
     }
+}
+
+/// Shows what is mounted at `from` and below at `to`, too, with its ids mapped: for who prepares a
+/// rootfs in our place, as a shim does.
+pub fn attach_mapped(
+    from: &Path,
+    to: &Path,
+    [uids, gids]: [&[LinuxIdMapping]; 2],
+    read_only: bool,
+) -> Result<()> {
+    let maps = IdMaps::of(uids, gids, ["uidmap", "gidmap"])?;
+    let name = CString::new(from.as_os_str().as_bytes());
+    let name = name.map_err(|_| Error::os(Doing::Mount, Errno::EINVAL))?;
+    let tree = clone_tree(AT_FDCWD, &name, true, true);
+    let tree = tree.doing(Doing::Mount).on(from.display())?;
+    let user_namespace = make(&maps)?;
+    let attr = MountAttr {
+        set: ATTR_IDMAP | if read_only { ATTR_RDONLY } else { 0 },
+        propagation: libc::MS_PRIVATE,
+        userns_fd: u64::from(user_namespace.as_raw_fd().unsigned_abs()),
+        ..Default::default()
+    };
+    set_attributes(tree.as_fd(), &attr, true)
+        .doing(Doing::SetMountAttributes)
+        .on(from.display())
+        .hint("EINVAL: the filesystem cannot map ids, or its mount is mapped already")?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let place = open(to, flags, Mode::empty()).doing(Doing::Mount);
+    attach(tree.as_fd(), place.on(to.display())?.as_fd())
+        .doing(Doing::Mount)
+        .on(to.display())
 }
 
 /// The user namespaces that serve as maps, each made once however many mounts are mapped by it.

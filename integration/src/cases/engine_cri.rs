@@ -1,7 +1,7 @@
 //! What a kubelet does with a runtime handler: pods, containers in them, and all that it asks of those.
 #![forbid(unsafe_code)]
 
-use crate::case::{Case, Plain, Result};
+use crate::case::{Case, Failure, Plain, Result};
 use crate::cri::Cri;
 use crate::kernel::{self, until};
 use crate::lab::Lab;
@@ -15,13 +15,14 @@ use std::path::Path;
 /// The cases; each starts a daemon.
 pub fn cases() -> Vec<Case> {
     use crate::case::Need::Tool;
-    let cases: [(&str, Plain); 7] = [
+    let cases: [(&str, Plain); 8] = [
         ("engine_cri_life_of_a_pod", life),
         ("engine_cri_exec", exec),
         ("engine_cri_containers_of_a_pod_share", share),
         ("engine_cri_tells_who_ran_out_of_memory", memory),
         ("engine_cri_updates", update),
         ("engine_cri_confines", confines),
+        ("engine_cri_maps_the_users_of_a_pod", users),
         ("engine_cri_outlives_containerd", restarted),
     ];
     let needs = [Tool("containerd"), Tool("ctr"), Tool("crictl"), Tool("tar")];
@@ -217,6 +218,34 @@ fn confines(lab: &Lab) -> Result {
     same!("confined", seen(confined)?, "0000000000000000\n1\n2");
     let paths = "cat /proc/timer_list | wc -c; touch /x 2>&1 | grep -c Read-only";
     same!("paths", seen(paths)?, "0\n1");
+    Ok(())
+}
+
+/// `hostUsers: false`: its root is nobody of the host's, and owns its files all the same.
+fn users(lab: &Lab) -> Result {
+    if crate::engine::major(lab, "containerd")? < 2 {
+        return Err(Failure::skip("this containerd maps no users"));
+    }
+    let cri = Cri::on(lab, "overlayfs")?;
+    let map = json!([{"host_id": 700_000, "container_id": 0, "length": 65536}]);
+    let mut namespaces = Cri::namespaces(false);
+    namespaces["userns_options"] = json!({"mode": 0, "uids": map, "gids": map});
+    // containerd adds to the options who owns the pipes, and knows only runc's.
+    let pod = cri.pod_in("pod", "as-runc", namespaces)?;
+    let script = "stat -c '%u %g' /bin/sh; touch /x && stat -c %u /x; exec sleep 1000";
+    let id = pod.start("c", script, &Value::Null)?;
+    logged(&cri, &id, "0 0\n0\n")?;
+    let text = cri.told(&["inspect", "-o", "json", &id])?;
+    let all: Value = serde_json::from_str(&text)?;
+    let pid = all["info"]["pid"].as_i64().ok_or("no pid")?;
+    let uids = kernel::status_line(i32::try_from(pid)?, "Uid")?;
+    same!("on the host", uids, "700000 700000 700000 700000");
+    let mounts = kernel::mounts_below(&lab.dir);
+    let lower: Vec<_> = mounts
+        .iter()
+        .filter(|path| path.ends_with("lower"))
+        .collect();
+    check!(lower.is_empty(), "still mounted: {lower:?}");
     Ok(())
 }
 
