@@ -141,7 +141,7 @@ fn kill(docker: &mut Docker<'_>) -> Result<String> {
     docker.call(&["start", "c1"])?.ok()?;
     let state = docker.inspect("c1", "{{.State.Status}}")?;
     same!("again", state, "running");
-    Ok(format!("{code}, then {state}"))
+    Ok(format!("{}, then {state}", code.trim()))
 }
 
 fn signal(docker: &mut Docker<'_>) -> Result<String> {
