@@ -234,7 +234,8 @@ fn cpu_quota_and_period_are_set(lab: &Lab) -> Result {
 }
 
 fn cpu_quota_is_felt(lab: &Lab) -> Result {
-    let resources = json!({"cpu": {"quota": 5_000, "period": 50_000}});
+    // So little that it is hit on a busy machine, too.
+    let resources = json!({"cpu": {"quota": 2_000, "period": 100_000}});
     let (bundle, path) = with(lab, "while :; do :; done", resources)?;
     let _container = lab.started(&bundle)?;
     let limits = Limits::at(&path);
