@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bundle::Bundle;
-use crate::case::{Need, Result};
+use crate::case::Result;
 use crate::lab::{Lab, Output, path};
 use crate::scene::own_mounts;
 use crate::{cases, check, same};
@@ -18,7 +18,7 @@ cases! {
     fault_a_state_root_without_pages,
     fault_a_state_root_that_becomes_readonly,
     fault_a_memory_limit_that_is_too_low_to_start,
-    fault_no_process_left_in_the_cgroup,
+    fault_no_process_left_in_the_cgroup: [CgroupV1],
     fault_no_namespace_left: [Userns],
 }
 
@@ -57,8 +57,7 @@ fn until_enough(
 ) -> Result {
     bundle.save()?;
     let dir = bundle.dir.to_string_lossy();
-    let mut refused = 0;
-    for amount in amounts {
+    for (refused, amount) in amounts.enumerate() {
         let container = lab.adopt(&lab.id(), bundle);
         let output = behind(
             lab,
@@ -71,7 +70,6 @@ fn until_enough(
             check!(refused > 0, "there was enough from the start");
             return Ok(());
         }
-        refused += 1;
         judge(amount, &output)?;
         check!(
             lab.states().is_empty(),
@@ -224,31 +222,15 @@ fn fault_a_memory_limit_that_is_too_low_to_start(lab: &Lab) -> Result {
 }
 
 fn fault_no_process_left_in_the_cgroup(lab: &Lab) -> Result {
-    let name = format!("{}p", lab.mark());
-    let is_v2 = Need::CgroupV2.lack(&lab.runtime).is_none();
-    let top = Path::new(if is_v2 {
-        "/sys/fs/cgroup"
-    } else {
-        "/sys/fs/cgroup/pids"
-    });
-    let group = top.join(&name);
+    let group = Path::new("/sys/fs/cgroup/pids").join(format!("{}p", lab.mark()));
     std::fs::create_dir(&group)?;
-    let mut bundle = lab.idle()?;
-    // The process that is cloned counts where it is put (v2), or where its maker is.
-    let (most, script) = match is_v2 {
-        true => ("0", "exec \"$@\"".to_owned()),
-        false => (
-            "1",
-            format!("echo $$ > {}/cgroup.procs; exec \"$@\"", group.display()),
-        ),
-    };
-    if is_v2 {
-        bundle.set("/linux/cgroupsPath", format!("/{name}/c"))?;
-    }
-    std::fs::write(group.join("pids.max"), most)?;
+    std::fs::write(group.join("pids.max"), "1")?;
+    let bundle = lab.idle()?;
     bundle.save()?;
     let container = lab.adopt(&lab.id(), &bundle);
     let dir = bundle.dir.to_string_lossy();
+    // The runtime is the one process; none may be born beside it.
+    let script = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", group.display());
     let output =
         behind(lab, &script, &["create", "--bundle", &dir, &container.id])?.refused("create")?;
     let checked = told("no process", &output, &["resource temporarily unavailable"]);
