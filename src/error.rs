@@ -186,6 +186,12 @@ impl Error {
         Self::new(doing, Cause::Rule(bounded(why.into())))
     }
 
+    /// As [`rule`](Self::rule), with the words of another program, to their end: the last line may be
+    /// the one that matters. How much is kept of them is for the caller to bound.
+    pub(crate) fn quoting(doing: Doing, words: impl Into<Box<str>>) -> Self {
+        Self::new(doing, Cause::Rule(words.into()))
+    }
+
     /// This failure, seen as part of a larger act.
     #[must_use]
     pub fn within(self, doing: Doing) -> Self {
@@ -298,6 +304,7 @@ impl Error {
 
 /// A text as an error holds it: a config may name a path of a hundred megabytes, and nobody reads on.
 fn bounded(text: Box<str>) -> Box<str> {
+    /// Longer than any path that the kernel takes.
     const LONG: usize = 8192;
     if text.len() <= LONG {
         return text;

@@ -181,7 +181,7 @@ impl Hook {
         let Self { kind, number, .. } = self;
         let kind = kind.name();
         self.go(state, init).map_err(|why| {
-            Error::rule(
+            Error::quoting(
                 Doing::RunHook,
                 format!("error running {kind} hook #{number}: {why}"),
             )
