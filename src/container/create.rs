@@ -12,6 +12,7 @@ use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::features::SPEC_VERSION;
 use crate::host::Host;
 use crate::isolate::namespaces::MOUNT;
+use crate::limit::cgroup::Cgroup;
 use crate::limit::rdt::{Rdt, RdtPlan};
 use crate::log;
 use crate::plan::wishes::Wishes;
@@ -63,6 +64,9 @@ pub fn run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<i3
         .wait(made.child.pid, made.child.pidfd())
         .within(Doing::Run)
         .on(id);
+    if matches!(status, Ok(KILLED)) {
+        made.container.tell_of_oom();
+    }
     if !wishes.keep
         && let Err(error) = made.container.delete(true)
     {
@@ -70,6 +74,22 @@ pub fn run(store: &Store, id: &str, bundle: &Path, wishes: &Wishes) -> Result<i3
         log::warning(&error);
     }
     status
+}
+
+/// The status of a program that SIGKILL has ended.
+const KILLED: i32 = 128 + libc::SIGKILL;
+
+impl Container {
+    /// Whoever waited for the program sees a status only, whether it ever began or not.
+    fn tell_of_oom(&self) {
+        let group = Cgroup::open(&self.state().creel.cgroup);
+        if group.is_ok_and(|group| group.oom_killed()) {
+            log::warning(
+                &Error::rule(Doing::Await, "the kernel's OOM killer struck in the cgroup")
+                    .field("linux.resources.memory.limit"),
+            );
+        }
+    }
 }
 
 struct Made {
