@@ -12,8 +12,14 @@ pub fn cases() -> Result<Vec<Case>> {
     let needs = [Need::Creel, Need::Tool("runc")];
     let case = |sequence: String| {
         let name = format!("golden_{sequence}");
+        // It looks at what `update` has written, in files of cgroup v1.
+        let files: &[Need] = match sequence.as_str() {
+            "tend" => &[Need::CgroupV1],
+            _ => &[],
+        };
         Case::new(&name, move |lab| equal_or_listed(lab, &sequence))
             .needs(&needs)
+            .needs(files)
             .limit(300)
     };
     let mut all: Vec<Case> = sequences()?.into_iter().map(case).collect();
