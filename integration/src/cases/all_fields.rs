@@ -108,17 +108,7 @@ fn bend(bundle: &mut Bundle, ipc: &str, lab: &Lab) -> Result {
             "env": ["PATH=/bin"], "timeout": 20}]);
         (kind.to_owned(), hook)
     };
-    let hooks: serde_json::Map<String, Value> = [
-        "prestart",
-        "createRuntime",
-        "createContainer",
-        "startContainer",
-        "poststart",
-        "poststop",
-    ]
-    .map(hook)
-    .into_iter()
-    .collect();
+    let hooks: serde_json::Map<String, Value> = super::hooks::KINDS.map(hook).into_iter().collect();
     let (major, minor) = block_device()?;
     let throttle = json!([{"major": major, "minor": minor, "rate": 104_857_600}]);
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);

@@ -33,7 +33,8 @@ cases! {
     a_hook_may_ignore_its_stdin,
 }
 
-const KINDS: [&str; 6] = [
+/// The six points of life that have hooks, in their order.
+pub const KINDS: [&str; 6] = [
     "prestart",
     "createRuntime",
     "createContainer",

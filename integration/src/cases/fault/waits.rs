@@ -31,14 +31,7 @@ fn hook(script: &str) -> Value {
 }
 
 fn fault_a_hook_that_hangs_is_killed_at_each_stage(lab: &Lab) -> Result {
-    for kind in [
-        "prestart",
-        "createRuntime",
-        "createContainer",
-        "startContainer",
-        "poststart",
-        "poststop",
-    ] {
+    for kind in crate::cases::hooks::KINDS {
         let mut bundle = lab.idle()?;
         bundle.set(&format!("/hooks/{kind}"), json!([hook("exec sleep 1000")]))?;
         let container = lab.adopt(&lab.id(), &bundle);
