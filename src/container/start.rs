@@ -9,6 +9,7 @@ use super::status::Status;
 use super::store::{EXEC_FIFO, OUTCOME_FIFO, missing};
 use crate::error::{Act, Doing, Error, Explain, Result};
 use crate::run::notify::{self, Proxy};
+use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,6 +17,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::{read, write};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// How long an init that has failed, or was killed, may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a container of that status cannot be started, in runc's words.
 fn refusal(status: Status) -> Option<String> {
@@ -56,7 +61,9 @@ impl Container {
         drop(lock);
         let done = self.run_poststart();
         if done.is_err()
-            && let Err(error) = self.kill(Signal::SIGKILL as i32)
+            && let Err(error) = self
+                .kill(Signal::SIGKILL as i32)
+                .and_then(|()| ended(init.as_fd()))
         {
             crate::log::warning(&error);
         }
@@ -114,18 +121,27 @@ impl Container {
         write(&exec, b"1").doing(Doing::AwaitStart).on(EXEC_FIFO)?;
         let told = await_outcome(outcome.as_fd(), init);
         self.forget_fifos()?;
-        match told?.as_slice() {
-            [] => Ok(()),
-            bytes => Err(Error::decode(bytes).unwrap_or_else(|| {
-                Error::rule(Doing::AwaitStart, "init failed, and its error was garbled")
-            })),
+        let told = told?;
+        if told.is_empty() {
+            return Ok(());
         }
+        ended(init)?;
+        Err(Error::decode(&told).unwrap_or_else(|| {
+            Error::rule(Doing::AwaitStart, "init failed, and its error was garbled")
+        }))
     }
 
     fn forget_fifos(&self) -> Result<()> {
         self.dir().unlink(EXEC_FIFO)?;
         self.dir().unlink(OUTCOME_FIFO)
     }
+}
+
+/// Waits for the end of an init that is about to end: whoever hears that a start failed may look.
+fn ended(init: BorrowedFd<'_>) -> Result<()> {
+    pidfd::wait(init, PATIENCE)
+        .doing(Doing::AwaitStart)
+        .map(drop)
 }
 
 /// Reads until the end of the file, or until init is gone and nothing is left to read: a hook
