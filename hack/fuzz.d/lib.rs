@@ -17,6 +17,7 @@ mod parts {
     pub mod fuzz;
     pub mod info;
     pub mod io;
+    pub mod jail;
     pub mod logger;
     pub mod metrics;
     pub mod mounts;
