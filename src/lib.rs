@@ -10,6 +10,7 @@
 pub mod error;
 pub mod features;
 pub mod host;
+pub(crate) mod lexical;
 pub mod log;
 
 pub mod bundle;

@@ -2,14 +2,14 @@
 //! and packet filter rules are gone with that.
 #![forbid(unsafe_code)]
 
-use crate::case::Result;
+use crate::case::{Need, Result};
 use crate::engine::{Containerd, IMAGE, SHIM_NAME, archive, major, shim};
 use crate::kernel::until;
 use crate::lab::{Lab, Output};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// See the module.
@@ -42,11 +42,17 @@ impl<'lab> Docker<'lab> {
 
     fn on(lab: &'lab Lab, containerd: Containerd<'lab>, runtime: Value) -> Result<Self> {
         let socket = lab.path("docker.sock");
+        // With each driver a parent of its own kind, or dockerd does not start.
+        let (driver, parent) = match systemd() {
+            true => ("systemd", slice(lab)),
+            false => ("cgroupfs", format!("/{}", lab.mark())),
+        };
         let config = json!({
             "runtimes": {"tested": runtime},
             "default-runtime": "tested",
             "live-restore": true,
-            "cgroup-parent": format!("/{}", lab.mark()),
+            "exec-opts": [format!("native.cgroupdriver={driver}")],
+            "cgroup-parent": parent,
             "storage-driver": "vfs",
             "bip": "172.31.77.1/24"
         });
@@ -166,6 +172,16 @@ impl<'lab> Docker<'lab> {
     }
 }
 
+/// Whether systemd has the cgroups.
+fn systemd() -> bool {
+    Need::Systemd.lack(Path::new("")).is_none()
+}
+
+/// The parent of the containers' scopes.
+fn slice(lab: &Lab) -> String {
+    format!("{}.slice", lab.mark())
+}
+
 /// The runtime as any Docker takes one.
 fn by_path(lab: &Lab) -> Value {
     json!({"path": lab.runtime})
@@ -213,6 +229,11 @@ impl Drop for Docker<'_> {
         until("dockerd ends", || self.daemon.try_wait().ok().flatten()).ok();
         self.daemon.kill().ok();
         self.daemon.wait().ok();
+        if systemd() {
+            let mut stop = Command::new("systemctl");
+            stop.args(["stop", &slice(self.lab)]);
+            self.lab.finish(&mut stop).ok();
+        }
         for mount in crate::kernel::mounts_below(&self.lab.dir).into_iter().rev() {
             nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH).ok();
         }

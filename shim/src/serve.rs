@@ -29,7 +29,6 @@ pub fn serve(words: &Words) -> Result<()> {
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
-    drop(null);
     listener.set_nonblocking(true)?;
     open_log();
     set_child_subreaper(true).doing("become the subreaper")?;
@@ -53,6 +52,7 @@ pub fn serve(words: &Words) -> Result<()> {
     ));
     shim.watch.add(Door {
         listener,
+        spare: Some(null.into()),
         shim: Arc::clone(&shim),
     });
     // A cwd in the bundle would keep its mount busy after the bundle is gone.

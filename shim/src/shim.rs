@@ -9,9 +9,11 @@ use crate::watch::{Handle, Next, Source};
 use crate::wire::{Connection, Frame, Line, Parser, Reply};
 use crate::work::Workers;
 use containerd_shim_protos::ttrpc::{Code, Request};
+use nix::libc;
 use nix::sys::epoll::EpollFlags;
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -122,8 +124,21 @@ impl Shim {
 pub struct Door {
     /// The socket.
     pub listener: UnixListener,
+    /// Held so that one can be accepted when there are no descriptors left, and sent away: who is
+    /// left in the queue would wake us for ever.
+    pub spare: Option<OwnedFd>,
     /// What they come for.
     pub shim: Arc<Shim>,
+}
+
+impl Door {
+    fn turn_away(&mut self) {
+        self.spare = None;
+        if let Ok((client, _)) = self.listener.accept() {
+            client.shutdown(Shutdown::Both).ok();
+            self.spare = Some(client.into());
+        }
+    }
 }
 
 impl Source for Door {
@@ -143,7 +158,12 @@ impl Source for Door {
                 shim: Arc::clone(&self.shim),
             }),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => creel::log::warning(&format_args!("accept: {error}")),
+            Err(error) => {
+                creel::log::warning(&format_args!("accept: {error}"));
+                if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                    self.turn_away();
+                }
+            }
         }
         Next::Keep
     }

@@ -142,7 +142,7 @@ fn make(store: &Store, id: &str, bundle: &Path, wishes: &Wishes, creates: bool) 
     let mut state = new_state(id, &bundle, &config, &plan, wishes);
     // Before anything is made that `delete` would have to find if we were killed.
     slot.record(&state)?;
-    let shares_mounts = !plan.namespaces.has(MOUNT) && !plan.mounts.is_empty();
+    let shares_mounts = plan.builds_root() && !plan.namespaces.has(MOUNT);
     let place = shares_mounts.then(|| slot.make_root()).transpose()?;
     let mut prepared = Prepared::new(&plan, console, gate, place)?;
     state.creel.cgroup = prepared.cgroup.record();

@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::isolate::ids::IdMaps;
 use crate::isolate::keyring;
 use crate::isolate::names::Names;
-use crate::isolate::namespaces::{Namespaces, USER};
+use crate::isolate::namespaces::{MOUNT, Namespaces, USER};
 use crate::isolate::netdevices::NetDevices;
 use crate::isolate::sysctl::Sysctls;
 use crate::isolate::time::TimeOffsets;
@@ -101,6 +101,12 @@ pub(crate) struct ProcessPlan {
 }
 
 impl Plan {
+    /// Whether a file tree is built: of a container in the caller's mount namespace, only if it asks
+    /// for mounts.
+    pub(crate) fn builds_root(&self) -> bool {
+        self.namespaces.has(MOUNT) || !self.mounts.is_empty()
+    }
+
     /// Decides everything about a container of `id` from the bundle at `dir`.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ impl Init<'_> {
             self.channel.await_message(ToChild::DevicesMoved)?;
         }
         let callers = umask(Mode::empty());
-        let console = if namespaces.has(MOUNT) || !self.plan.mounts.is_empty() {
+        let console = if self.plan.builds_root() {
             self.build(callers)?
         } else {
             self.settle_cgroup()?;

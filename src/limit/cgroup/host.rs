@@ -199,7 +199,9 @@ impl Own {
         let first = hierarchy.controllers.split(',').next()?;
         let own = self.path(first)?;
         // Without a cgroup namespace a nested runtime sees the host's path and a mount of a part.
-        let below = own.strip_prefix(hierarchy.root.trim_end_matches('/'));
+        let below = own
+            .strip_prefix(hierarchy.root.trim_end_matches('/'))
+            .filter(|below| below.is_empty() || below.starts_with('/'));
         let below = below.unwrap_or(own).trim_matches('/');
         Some(
             format!("{}/{below}", hierarchy.mount)
@@ -292,6 +294,24 @@ mod tests {
         let names: Vec<_> = found.iter().map(|one| one.controllers.as_str()).collect();
         assert_eq!(names, ["cpu,cpuacct", "name=systemd", ""]);
         assert_eq!(found[0].root, "/docker/x");
+    }
+
+    #[test]
+    fn our_own_cgroup_is_below_the_root_of_its_mount() {
+        let place = |root: &str, path: &str| {
+            let hierarchy = Hierarchy {
+                root: root.into(),
+                ..Hierarchy::whole("pids", "/m".into())
+            };
+            Own(format!("1:pids:{path}\n")).place(&hierarchy)
+        };
+        assert_eq!(place("/", "/docker/x").as_deref(), Some("/m/docker/x"));
+        assert_eq!(place("/docker", "/docker/x").as_deref(), Some("/m/x"));
+        assert_eq!(place("/docker", "/docker").as_deref(), Some("/m"));
+        assert_eq!(
+            place("/docker", "/docker2/x").as_deref(),
+            Some("/m/docker2/x")
+        );
     }
 
     #[test]

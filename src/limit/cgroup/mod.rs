@@ -30,6 +30,7 @@ use crate::bundle::config::{Config, Resources};
 use crate::error::{Doing, Error, Result};
 use crate::isolate::ids::IdMaps;
 use crate::isolate::namespaces::Namespaces;
+use crate::lexical;
 use dir::{Dir, is_gone, rmdir};
 pub(crate) use doors::Doors;
 use host::{Mode, Own};
@@ -298,7 +299,7 @@ impl Cgroup {
     /// The v2 cgroup that a process is in.
     pub(crate) fn of(pid: i32) -> Result<Self> {
         let own = Own::of_process(pid)?;
-        let path = path::clean(own.path("").unwrap_or_default());
+        let path = lexical::clean(own.path("").unwrap_or_default());
         Ok(Self::V2(v2::Group::open(&format!(
             "{}/{path}",
             host::ROOT
@@ -355,7 +356,7 @@ impl Cgroup {
             if sub.split('/').any(|part| part == "..") {
                 return refuse(format!("bad sub cgroup path: {sub}"));
             }
-            let sub = path::clean(sub);
+            let sub = lexical::clean(sub);
             for controller in controllers.split(',') {
                 let mut known = false;
                 for (names, path) in &mut *paths {

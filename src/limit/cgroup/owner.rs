@@ -9,6 +9,7 @@ use crate::bundle::config::{Config, Mount};
 use crate::error::{Act, Doing, Explain, Result};
 use crate::isolate::ids::IdMaps;
 use crate::isolate::namespaces::{CGROUP, Namespaces};
+use crate::lexical;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::unistd::{Uid, fchownat};
@@ -34,7 +35,7 @@ fn is_writable(mount: &Mount) -> bool {
     let mut options = mount.options.iter().rev();
     let last = options.find(|option| matches!(option.as_str(), "ro" | "rw"));
     mount.source == "cgroup"
-        && super::path::clean(&mount.destination) == "sys/fs/cgroup"
+        && lexical::clean(&mount.destination) == "sys/fs/cgroup"
         && last.is_none_or(|option| option != "ro")
 }
 

@@ -3,6 +3,7 @@
 
 use super::host::{self, Hierarchy, Own};
 use crate::error::{Doing, Error, Result};
+use crate::lexical::clean;
 
 /// The field that all refusals here are about.
 const FIELD: &str = "linux.cgroupsPath";
@@ -97,21 +98,6 @@ impl Wanted {
 /// An error about cgroupsPath.
 fn refuse(why: &str) -> Error {
     Error::rule(Doing::PlanCgroup, why).field(FIELD)
-}
-
-/// The components of a path that remain when `.`, `..` and empty ones are resolved.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            name => parts.push(name),
-        }
-    }
-    parts.join("/")
 }
 
 /// `a/b`, or whichever is not empty.

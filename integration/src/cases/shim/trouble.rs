@@ -3,15 +3,19 @@
 
 use super::{idle, of, threads};
 use crate::case::Result;
-use crate::kernel::until;
+use crate::kernel::{self, until};
 use crate::lab::Lab;
 use crate::proto::Message;
 use crate::task::{Shim, creation, descriptors};
 use crate::{cases, check, same};
 use serde_json::json;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 cases! {
     shim_keeps_nothing_of_clients_that_left: [Creel],
+    shim_sends_away_clients_that_it_has_no_descriptors_for: [Creel, Tool("prlimit")],
     shim_answers_who_waits_for_what_never_starts: [Creel],
     shim_stays_for_a_container_that_is_on_its_way: [Creel],
     shim_answers_while_all_its_hands_are_full: [Creel],
@@ -35,6 +39,35 @@ fn shim_keeps_nothing_of_clients_that_left(lab: &Lab) -> Result {
     until("their descriptors are closed", || {
         (descriptors(shim.pid).ok()? <= before).then_some(())
     })?;
+    shim.end(&id)?;
+    shim.shutdown()
+}
+
+/// In the queue, they would wake it for ever.
+fn shim_sends_away_clients_that_it_has_no_descriptors_for(lab: &Lab) -> Result {
+    let (_events, mut shim, id, bundle) = idle(lab)?;
+    shim.run(lab, &id, &bundle)?;
+    let allow = |count: usize| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([
+            "--pid",
+            &shim.pid.to_string(),
+            &format!("--nofile={count}:4096"),
+        ]);
+        lab.finish(&mut prlimit)?.ok()
+    };
+    allow(descriptors(shim.pid)? + 2)?;
+    let clients = (0..8).map(|_| UnixStream::connect(&shim.path));
+    let mut clients: Vec<_> = clients.collect::<std::io::Result<_>>()?;
+    let last = clients.last_mut().ok_or("no clients")?;
+    last.set_read_timeout(Some(kernel::patience()))?;
+    same!("bytes", last.read(&mut [0])?, 0);
+    drop(clients);
+    until("who comes later is served", || {
+        let mut client = Shim::connect(&format!("unix://{}", shim.path.display())).ok()?;
+        client.of("State", &id, "").ok()?.ok().ok()
+    })?;
+    allow(4096)?;
     shim.end(&id)?;
     shim.shutdown()
 }
