@@ -221,8 +221,12 @@ impl Shim {
 
     /// `Shutdown`, of a shim that has nothing left: it ends, and takes its socket with it.
     pub fn shutdown(mut self) -> Result {
-        self.call("Shutdown", Message::new().bytes(1, "any"))?
-            .ok()?;
+        let program = std::fs::read_link(format!("/proc/{}/exe", self.pid))?;
+        match self.call("Shutdown", Message::new().bytes(1, "any")) {
+            // It may hang up before it has answered, which containerd forgives.
+            Err(_) if program.ends_with("containerd-shim-runc-v2") => {}
+            answer => drop(answer?.ok()?),
+        }
         until("the shim ends", || {
             (!kernel::alive(self.pid) && !self.path.exists()).then_some(())
         })

@@ -84,9 +84,11 @@ fn killed(lab: &Lab) -> Result {
     })?;
     containerd.call(&["tasks", "rm", "-f", "c"])?;
     containerd.call(&["containers", "rm", "c"])?.ok()?;
-    // The id is free again.
-    containerd.run(&["--rm"], "c", &["true"])?.ok()?;
-    Ok(())
+    // containerd forgets the task a moment after it has stopped to show it.
+    until("the id is free again", || {
+        let again = containerd.run(&["--rm"], "c", &["true"]).ok()?;
+        (again.code == 0).then_some(())
+    })
 }
 
 /// At moments spread over a container's whole start.

@@ -37,9 +37,14 @@ fn limits(printed: &[&str], memory: u64, both: u64, quota: u64) -> Result<String
 }
 
 fn run(docker: &mut Docker<'_>) -> Result<String> {
-    let flags = ["--cpus=1.5", "--memory=512m", "--memory-swap=1g"];
+    // Docker refuses more than there are.
+    let (cpus, quota) = match std::thread::available_parallelism()?.get() {
+        1 => ("--cpus=0.5", 50_000),
+        _ => ("--cpus=1.5", 150_000),
+    };
+    let flags = [cpus, "--memory=512m", "--memory-swap=1g"];
     let output = docker.run(&flags, LIMITS)?.ok()?;
-    limits(&output.words(), 512 << 20, 1 << 30, 150_000)
+    limits(&output.words(), 512 << 20, 1 << 30, quota)
 }
 
 fn update(docker: &mut Docker<'_>) -> Result<String> {
