@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::case::{Need, Result};
-use crate::engine::{Containerd, IMAGE, SHIM_NAME, archive, major, shim};
+use crate::engine::{Containerd, IMAGE, SHIM_NAME, archive, major, own_network, shim, within};
 use crate::kernel::until;
 use crate::lab::{Lab, Output};
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ impl<'lab> Docker<'lab> {
     /// On the runtime's own shim, which stands in for runc's by name where dockerd knows no
     /// `runtimeType` yet.
     pub fn new(lab: &'lab Lab) -> Result<Self> {
+        own_network(lab)?;
         let containerd = Containerd::own_shim(lab)?;
         let by_type = shim(&lab.runtime).is_some() && major(lab, "dockerd")? >= 23;
         let runtime = match by_type {
@@ -37,6 +38,7 @@ impl<'lab> Docker<'lab> {
 
     /// On containerd's runc shim, which calls the runtime by the path in daemon.json.
     pub fn by_path(lab: &'lab Lab) -> Result<Self> {
+        own_network(lab)?;
         Self::on(lab, Containerd::new(lab)?, by_path(lab))
     }
 
@@ -193,18 +195,8 @@ fn daemon(lab: &Lab, containerd: &Containerd<'_>) -> Result<Child> {
         .append(true)
         .open(lab.path("dockerd.log"))?;
     let path = |name: &str| lab.path(name).display().to_string();
-    // The same namespace after a restart: the containers' ends of the bridge are in it.
-    let net = lab.path("net");
-    if !net.exists() {
-        fs::write(&net, "")?;
-        let mut make = Command::new("unshare");
-        make.arg(format!("--net={}", net.display()));
-        lab.finish(make.args(["busybox", "ip", "link", "set", "lo", "up"]))?
-            .ok()?;
-    }
-    let child = Command::new("nsenter")
-        .arg(format!("--net={}", net.display()))
-        .args(["dockerd", "--config-file", &path("daemon.json")])
+    let child = within(lab, "dockerd")
+        .args(["--config-file", &path("daemon.json")])
         .args(["-H", &format!("unix://{}", path("docker.sock"))])
         .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
         .args(["--pidfile", &path("docker.pid"), "--containerd"])

@@ -328,13 +328,35 @@ impl<'lab> Containerd<'lab> {
 }
 
 /// Starts containerd and waits until it listens.
+/// Makes the network namespace that the case's daemons are in from then on, and after a restart:
+/// the containers' ends of bridges are in it.
+pub fn own_network(lab: &Lab) -> Result {
+    let net = lab.file("net", "")?;
+    let mut make = Command::new("unshare");
+    make.arg(format!("--net={}", net.display()));
+    lab.finish(make.args(["busybox", "ip", "link", "set", "lo", "up"]))?
+        .ok()?;
+    Ok(())
+}
+
+/// A daemon's program in the case's network namespace, if it has one.
+pub fn within(lab: &Lab, program: &str) -> Command {
+    let net = lab.path("net");
+    if !net.exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", net.display())).arg(program);
+    command
+}
+
 fn daemon(lab: &Lab, socket: &Path) -> Result<Child> {
     let log = fs::File::options()
         .create(true)
         .append(true)
         .open(lab.path("containerd.log"))?;
     let bin = lab.path("bin");
-    let child = Command::new("containerd")
+    let child = within(lab, "containerd")
         .arg("-c")
         .arg(lab.path("containerd.toml"))
         .env("PATH", format!("{}:{}", bin.display(), crate::lab::path()))

@@ -32,6 +32,10 @@ pub(crate) fn run(
 /// `true` in the init that it makes.
 fn cross(plan: &Plan, prepared: &Prepared, entry: &Entry<'_>, channel: &ChildEnd) -> Result<bool> {
     last_mile::die_with_parent()?;
+    if plan.maps.is_none() {
+        // Nobody makes us wait until it is set from outside, and init inherits it.
+        plan.process.oom.set_own()?;
+    }
     let join_first = plan.namespaces.join_before_user();
     if join_first {
         entry.enter()?;

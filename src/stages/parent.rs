@@ -151,8 +151,10 @@ impl Child {
     ) -> Result<()> {
         let cgroup = &prepared.cgroup;
         if plan.namespaces.need_bridge() {
-            // From outside: inside a user namespace nobody may lower it.
-            plan.process.oom.set(self.pid)?;
+            if plan.maps.is_some() {
+                // From outside: inside a user namespace nobody may lower it.
+                plan.process.oom.set(self.pid)?;
+            }
             if plan.namespaces.join_before_user() {
                 match self.receive_unless_over(Some(cgroup), false)? {
                     Some(FromChild::WantMaps) => {}

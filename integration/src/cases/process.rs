@@ -24,6 +24,7 @@ cases! {
     umask_is_set: [Creel],
     umask_defaults_to_022,
     oom_score_adj_is_set,
+    oom_score_adj_is_set_before_a_time_namespace_is_entered: [Namespace("time")],
     oom_score_adj_may_be_raised_to_the_top,
     without_oom_score_adj_it_is_the_callers,
     no_new_privileges_is_set,
@@ -197,6 +198,18 @@ fn oom_score_adj_is_set(lab: &Lab) -> Result {
     let mut bundle = lab.script("cat /proc/self/oom_score_adj")?;
     bundle.set("/process/oomScoreAdj", 100)?;
     same!("oom_score_adj", lab.told(&bundle)?, "100\n");
+    Ok(())
+}
+
+/// The process that makes such a namespace must not have its child before it has the score.
+fn oom_score_adj_is_set_before_a_time_namespace_is_entered(lab: &Lab) -> Result {
+    let mut bundle = lab.script("cat /proc/self/oom_score_adj")?;
+    bundle
+        .namespace("time", None)?
+        .set("/process/oomScoreAdj", 100)?;
+    for _ in 0..20 {
+        same!("oom_score_adj", lab.told(&bundle)?, "100\n");
+    }
     Ok(())
 }
 
