@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::lab::Lab;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::geteuid;
 use std::fmt::Display;
 use std::path::Path;
@@ -88,6 +89,10 @@ pub enum Need {
     Runtimetest,
     /// A criu that says of itself that it works here.
     Criu,
+    /// A shim: the runtime's own, or containerd's.
+    Shim,
+    /// Bundles where ids can be mapped.
+    IdMaps,
     /// This capability is in our bounding set (the number of the bit).
     Capability(u8),
 }
@@ -140,10 +145,23 @@ impl Need {
                 let lack = criu();
                 (lack.is_none(), lack.unwrap_or_default())
             }
+            Self::Shim => (
+                crate::engine::shim(runtime).is_some() || which("containerd-shim-runc-v2"),
+                "no shim".into(),
+            ),
+            Self::IdMaps => (
+                kernel() >= (5, 12) && (kernel() >= (6, 3) || !on_tmpfs()),
+                "no ids can be mapped in the bundles' file system".into(),
+            ),
             Self::Capability(bit) => (bounding() >> bit & 1 == 1, format!("capability {bit}")),
         };
         (!met).then_some(lack)
     }
+}
+
+/// Whether bundles are on a tmpfs.
+fn on_tmpfs() -> bool {
+    statfs(&std::env::temp_dir()).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
 }
 
 /// Why there is no checkpointing here, in criu's words.

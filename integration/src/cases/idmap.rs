@@ -15,10 +15,10 @@ crate::cases! {
     an_idmapped_tmpfs_has_the_containers_ids: [Creel, Userns, Kernel(6, 3)],
     a_read_only_idmapped_tmpfs_is_read_only: [Creel, Userns, Kernel(6, 3)],
     tmpcopyup_works_on_an_idmapped_tmpfs: [Creel, Userns, Kernel(6, 3)],
-    idmap_takes_the_containers_maps: [Userns, Kernel(5, 12)],
-    idmap_takes_the_maps_of_a_joined_namespace: [Userns, Kernel(5, 12)],
+    idmap_takes_the_containers_maps: [Userns, IdMaps],
+    idmap_takes_the_maps_of_a_joined_namespace: [Userns, IdMaps],
     ridmap_maps_submounts_and_idmap_does_not: [Userns, Kernel(6, 3)],
-    each_mount_may_have_maps_of_its_own: [Kernel(5, 12)],
+    each_mount_may_have_maps_of_its_own: [IdMaps],
 }
 
 fn map(host: u32) -> Value {

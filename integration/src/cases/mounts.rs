@@ -38,7 +38,7 @@ cases! {
     cgroup_v1_shows_each_controller: [CgroupV1],
     cgroup_v2_shows_the_own_cgroup: [CgroupV2],
     a_destination_need_not_start_with_a_slash: [Creel],
-    an_idmapped_bind_shifts_owners: [Creel, Kernel(5, 12)],
+    an_idmapped_bind_shifts_owners: [Creel, IdMaps],
     proc_over_a_symlink_is_refused,
     a_mount_on_proc_is_refused,
     a_file_may_cover_one_in_proc,

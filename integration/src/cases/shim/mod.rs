@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bundle::Bundle;
-use crate::case::{Case, Result};
+use crate::case::{Case, Need, Result};
 use crate::kernel;
 use crate::lab::Lab;
 use crate::task::{Events, Shim, start};
@@ -27,7 +27,7 @@ pub fn cases() -> Vec<Case> {
     parts
         .into_iter()
         .flatten()
-        .map(|case| case.limit(120))
+        .map(|case| case.limit(120).needs(&[Need::Shim]))
         .collect()
 }
 
