@@ -125,7 +125,7 @@ impl Container {
         if told.is_empty() {
             return Ok(());
         }
-        ended(init)?;
+        ended(init).unwrap_or_else(|error| crate::log::warning(&error));
         Err(Error::decode(&told).unwrap_or_else(|| {
             Error::rule(Doing::AwaitStart, "init failed, and its error was garbled")
         }))
