@@ -108,10 +108,7 @@ impl Need {
                 Path::new("/sys/fs/cgroup/memory").exists() && !unified(),
                 "no cgroup v1".into(),
             ),
-            Self::Systemd => (
-                Path::new("/run/systemd/system").exists(),
-                "systemd is not running".into(),
-            ),
+            Self::Systemd => (systemd(), "systemd is not running".into()),
             Self::Userns => (
                 number("/proc/sys/user/max_user_namespaces") > 0,
                 "no user namespaces".into(),
@@ -184,6 +181,11 @@ fn criu() -> Option<String> {
 fn bounding() -> u64 {
     let status = procfs::process::Process::myself().and_then(|me| me.status());
     status.ok().and_then(|status| status.capbnd).unwrap_or(0)
+}
+
+/// Whether systemd runs the host, and has its cgroups.
+pub fn systemd() -> bool {
+    Path::new("/run/systemd/system").exists()
 }
 
 /// Whether the host has cgroup v2 alone.

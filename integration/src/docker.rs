@@ -2,14 +2,14 @@
 //! and packet filter rules are gone with that.
 #![forbid(unsafe_code)]
 
-use crate::case::{Need, Result};
+use crate::case::{Result, systemd};
 use crate::engine::{Containerd, IMAGE, SHIM_NAME, archive, major, own_network, shim, within};
 use crate::kernel::until;
 use crate::lab::{Lab, Output};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// See the module.
@@ -172,11 +172,6 @@ impl<'lab> Docker<'lab> {
             .args(words);
         self.lab.finish(&mut command)
     }
-}
-
-/// Whether systemd has the cgroups.
-fn systemd() -> bool {
-    Need::Systemd.lack(Path::new("")).is_none()
 }
 
 /// The parent of the containers' scopes.

@@ -327,7 +327,6 @@ impl<'lab> Containerd<'lab> {
     }
 }
 
-/// Starts containerd and waits until it listens.
 /// Makes the network namespace that the case's daemons are in from then on, and after a restart:
 /// the containers' ends of bridges are in it.
 pub fn own_network(lab: &Lab) -> Result {
@@ -350,6 +349,7 @@ pub fn within(lab: &Lab, program: &str) -> Command {
     command
 }
 
+/// Starts containerd and waits until it listens.
 fn daemon(lab: &Lab, socket: &Path) -> Result<Child> {
     let log = fs::File::options()
         .create(true)

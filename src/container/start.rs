@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::Container;
+use super::delete::PATIENCE;
 use super::status::Status;
 use super::store::{EXEC_FIFO, OUTCOME_FIFO, missing};
 use crate::error::{Act, Doing, Error, Explain, Result};
@@ -17,10 +18,6 @@ use nix::sys::signal::Signal;
 use nix::unistd::{read, write};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
-
-/// How long an init that has failed, or was killed, may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a container of that status cannot be started, in runc's words.
 fn refusal(status: Status) -> Option<String> {

@@ -78,18 +78,25 @@ impl IdMapping {
                 return Err(Error::rule(Doing::CheckConfig, why));
             }
         };
-        let attr = MountAttr {
-            set: ATTR_IDMAP,
-            userns_fd: u64::from(user_namespace.as_raw_fd().unsigned_abs()),
-            ..Default::default()
-        };
-        let done = set_attributes(tree, &attr, self.recursive);
-        let hint = match done {
-            Err(Errno::EPERM) => "who owns the filesystem's user namespace may map its ids",
-            _ => "EINVAL: the filesystem cannot map ids, or its mount is mapped already",
-        };
-        done.doing(Doing::SetMountAttributes).on("idmap").hint(hint)
+        map(tree, user_namespace, MountAttr::default(), self.recursive).on("idmap")
     }
+}
+
+/// Maps the ids of a detached tree, and sets what else is in `attr`.
+fn map(
+    tree: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+    mut attr: MountAttr,
+    recursive: bool,
+) -> Result<()> {
+    attr.set |= ATTR_IDMAP;
+    attr.userns_fd = user_namespace.as_raw_fd().unsigned_abs().into();
+    let done = set_attributes(tree, &attr, recursive);
+    let hint = match done {
+        Err(Errno::EPERM) => "who owns the filesystem's user namespace may map its ids",
+        _ => "EINVAL: the filesystem cannot map ids, or its mount is mapped already",
+    };
+    done.doing(Doing::SetMountAttributes).hint(hint)
 }
 
 /// Shows what is mounted at `from` and below at `to`, too, with its ids mapped: for who prepares a
@@ -107,15 +114,11 @@ pub fn attach_mapped(
     let tree = tree.doing(Doing::Mount).on(from.display())?;
     let user_namespace = make(&maps)?;
     let attr = MountAttr {
-        set: ATTR_IDMAP | if read_only { ATTR_RDONLY } else { 0 },
+        set: if read_only { ATTR_RDONLY } else { 0 },
         propagation: libc::MS_PRIVATE,
-        userns_fd: u64::from(user_namespace.as_raw_fd().unsigned_abs()),
         ..Default::default()
     };
-    set_attributes(tree.as_fd(), &attr, true)
-        .doing(Doing::SetMountAttributes)
-        .on(from.display())
-        .hint("EINVAL: the filesystem cannot map ids, or its mount is mapped already")?;
+    map(tree.as_fd(), user_namespace.as_fd(), attr, true).on(from.display())?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let place = open(to, flags, Mode::empty()).doing(Doing::Mount);
     attach(tree.as_fd(), place.on(to.display())?.as_fd())
