@@ -60,7 +60,11 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
 
 fn remove_remains(dir: StateDir, force: bool) -> Result<()> {
     let lock = if force {
-        Some(dir.lock()?)
+        match dir.lock() {
+            // Another `delete` was faster.
+            Err(error) if error.involves(Doing::FindContainer) => return Ok(()),
+            other => Some(other?),
+        }
     } else {
         dir.try_lock()?
     };
@@ -185,5 +189,16 @@ mod tests {
             assert_eq!(verdict(status, true), Verdict::KillFirst);
         }
         assert_eq!(verdict(Status::Stopped, true), Verdict::KillFirst);
+    }
+
+    #[test]
+    fn what_another_delete_has_removed_meanwhile_is_deleted() {
+        let root = std::env::temp_dir().join(format!("creel-delete-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("web")).expect("dir");
+        let store = Store::standard(root.clone());
+        let [forced, plain] = [(); 2].map(|()| store.dir("web").expect("asked").expect("there"));
+        std::fs::remove_dir_all(root).expect("removed");
+        assert_eq!(remove_remains(forced, true), Ok(()));
+        assert_eq!(remove_remains(plain, false), Err(missing("web")));
     }
 }
